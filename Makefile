@@ -1,0 +1,68 @@
+# Everything a newcomer or CI needs; `make demo` and `make test` set up what is missing.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PLAYGROUND ?= playground
+
+# Compiled modules make every command start several times faster.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup  ## run the whole product on a machine made of files, in seconds
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo "$(PLAYGROUND)"
+
+.PHONY: test
+test: setup check  ## run every check and every test that this machine can run
+	@scripts/test
+
+.PHONY: check
+check: setup  ## formatter, linter, strict types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=.:repo-tools $(BIN)/lint-imports
+
+.PHONY: format
+format: setup  ## format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: setup
+setup: $(VENV)/ready  ## install Debian packages (as root) and the virtual environment
+
+$(VENV)/ready: requirements.lock requirements-build.lock pyproject.toml scripts/setup
+	@scripts/setup "$(VENV)"
+	@touch $@
+
+.PHONY: lock
+lock: setup  ## renew the lock files from pyproject.toml
+	@scripts/lock "$(VENV)"
+
+.PHONY: readme
+readme: setup  ## put what the demo prints now into README.md
+	$(BIN)/python -m tests.helpers.readme
+
+.PHONY: explore
+explore: setup  ## explore every crash state, not a sample
+	EXPLORE=all scripts/test tests/crash
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
+	$(BIN)/python -m tests.crash.fuzz $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: setup  ## measure what docs/performance.md states
+	$(BIN)/python -m benchmarks.startup
+
+.PHONY: clean
+clean:  ## remove the virtual environment, the playground and all caches
+	rm -rf "$(VENV)" "$(PLAYGROUND)" .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""What this machine cannot run is skipped, and said at the end of the run."""
+
+import os
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from tests.helpers.loop_device import why_no_loop_devices
+
+
+@cache
+def _why_not(marker: str) -> str | None:
+    """Say why tests of a marker cannot run here, or None if they can."""
+    match marker:
+        case "root":
+            return None if os.geteuid() == 0 else "NEEDS ROOT: run the tests as root"
+        case "loop":
+            obstacle = why_no_loop_devices()
+            return f"NEEDS LOOP DEVICES: {obstacle}" if obstacle else None
+        case _:
+            return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers():
+        if reason := _why_not(marker.name):
+            pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List each reason for leaving tests out once, with how many tests it cost."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(_reason(report) for report in skipped)
+    terminalreporter.section("left out on this machine")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+    if not reasons:
+        terminalreporter.line("nothing was left out")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    match report.longrepr:
+        case (_path, _line, str(reason)):
+            return reason.removeprefix("Skipped: ")
+        case _:
+            return str(report.longrepr)
