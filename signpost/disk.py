@@ -1,0 +1,504 @@
+"""The only place where signpost touches a disk: reading, locking, ordered writing, flushing.
+
+Decides nothing about boot flags or tables; it carries out what `state` and `gpt` decided. Every
+change is made under an exclusive lock on the whole disk, from what is read under that lock, step by
+step with a flush after each, and is read back from the medium before it counts. Never creates or
+truncates anything.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from signpost import gpt, table_write
+from signpost.errors import DiskError, SetError, TableError
+from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
+from signpost.osdisk import StrPath, find_os_disk, find_partition_node
+from signpost.sets import PartitionSet, SetName, Sets, discover
+from signpost.state import BootState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Transition = Callable[[BootState], BootState]
+
+LOCK_TIMEOUT_SECONDS: Final = 10.0
+_LOCK_POLL_SECONDS: Final = 0.05
+_PAGE: Final = 4096
+_FILE_SECTOR_SIZES: Final = (512, 4096)
+_BLKSSZGET: Final = 0x1268
+
+
+class Location(NamedTuple):
+    """A disk or image file, and what is known of the set that runs from it.
+
+    `active` was named by the user; `active_partitions` were found in sysfs.
+    """
+
+    path: StrPath
+    active: SetName | None = None
+    active_partitions: frozenset[int] = frozenset()
+
+
+class Window(NamedTuple):
+    """A partition as a range of bytes of a device node or an image file."""
+
+    path: "Path"
+    offset_bytes: int
+    length_bytes: int
+
+
+class BootDisk(NamedTuple):
+    """What was read from a disk at one moment."""
+
+    path: str
+    is_device: bool
+    table: gpt.DiskTable
+    sets: Sets
+    state: BootState
+
+    def window(self, partition: gpt.Partition) -> Window:
+        """Return where to read and write a partition.
+
+        A partition of a device is its own node where the kernel has one: the node and the whole
+        disk have separate page caches. Otherwise it is a range of the disk or image.
+        """
+        from pathlib import Path  # noqa: PLC0415 -- `signpost status` does without, and is faster
+
+        length = partition.sectors * self.table.sector_size
+        node = self._node(partition) if self.is_device else None
+        if node is not None:
+            return Window(path=Path(node), offset_bytes=0, length_bytes=length)
+        offset = partition.first_lba * self.table.sector_size
+        return Window(path=Path(self.path), offset_bytes=offset, length_bytes=length)
+
+    def _node(self, partition: gpt.Partition) -> str | None:
+        found = find_partition_node(os.stat(self.path).st_rdev, partition.number)
+        if found is None:
+            return None
+        size = self.table.sector_size
+        place = (partition.first_lba * size, partition.sectors * size)
+        if (found.offset_bytes, found.length_bytes) != place:
+            raise DiskError(
+                f"the kernel still uses an older table of {self.path}: for it {found.path} begins "
+                f"at byte {found.offset_bytes} and has {found.length_bytes}, in the table it is "
+                f"{place[0]} and {place[1]}. Run `partprobe {self.path}`, or restart"
+            )
+        return found.path
+
+
+class Change(NamedTuple):
+    """A change that stands on the disk: the state before and after, and what it repaired."""
+
+    before: BootDisk
+    after: BootDisk
+    repaired: tuple[str, ...]
+    steps: tuple[table_write.Step, ...]
+
+
+def find_location(
+    disk: StrPath | None, active: SetName | None = None, active_file: StrPath | None = None
+) -> Location:
+    """Say which disk to work on and which set runs.
+
+    Args:
+        disk: a disk or image file; None for the disk under `/`.
+        active: the set that runs, if the caller knows.
+        active_file: a file that holds `A` or `B`, left by whatever booted the machine.
+
+    Raises:
+        DiskError: the OS disk cannot be found, or `active_file` does not name a set.
+    """
+    if active is None and active_file is not None:
+        active = _read_active_file(active_file)
+    if disk is None:
+        found = find_os_disk()
+        return Location(path=found.path, active=active, active_partitions=found.partition_numbers)
+    return Location(path=disk, active=active, active_partitions=_partitions_running_from(disk))
+
+
+def read(location: Location) -> BootDisk:
+    """Read the table, sets and boot state of a disk.
+
+    Raises:
+        DiskError: the disk cannot be opened, locked or read.
+        TableError: it holds no trustworthy GUID partition table.
+        SetError: its partitions form no A/B sets, or the running system is not one of them.
+    """
+    with _opened(location.path, os.O_RDONLY, fcntl.LOCK_SH) as disk:
+        return _read_open(disk, location)
+
+
+def change(
+    location: Location,
+    transition: Transition,
+    *,
+    rewrite: bool = False,
+    expected: Sets | None = None,
+) -> Change:
+    """Apply a transition to the boot state on a disk, so that no cut can lose the table.
+
+    Args:
+        location: the disk.
+        transition: from the state that stands on the disk to the wanted one.
+        rewrite: write both copies of the table even where nothing differs.
+        expected: the sets that the caller has read before; refuse if they have moved since.
+
+    Raises:
+        DiskError: the disk cannot be opened, locked, read or written.
+        TableError: its table must not be written.
+        SetError: its partitions form no A/B sets, or not the expected ones.
+        TransitionError: the transition is not allowed; nothing was written.
+    """
+    with _opened(location.path, os.O_RDWR, fcntl.LOCK_EX) as disk:
+        disk.settle()
+        before = _read_open(disk, location)
+        if expected is not None:
+            _require_same_partitions(before, expected)
+        entries = before.table.with_attributes(_attributes(before, transition(before.state)))
+        steps = _plan(disk, before, entries, rewrite=rewrite)
+        for step in steps:
+            disk.write_step(step, before.table.sector_size)
+        after = _read_open(disk, location)
+        _require_written(after, entries)
+    return Change(before=before, after=after, repaired=before.table.faults, steps=steps)
+
+
+def require_writable(location: Location) -> None:
+    """Check, without writing anything, that the table of a disk may be written.
+
+    Raises:
+        DiskError: the disk cannot be opened for writing, locked or read.
+        TableError: its table must not be written.
+        SetError: its partitions form no A/B sets.
+    """
+    with _opened(location.path, os.O_RDWR, fcntl.LOCK_SH) as disk:
+        found = _read_open(disk, location)
+        _plan(disk, found, found.table.authority.entries, rewrite=True)
+
+
+def _plan(
+    disk: "_OpenDisk", found: BootDisk, entries: bytes, *, rewrite: bool
+) -> tuple[table_write.Step, ...]:
+    read_sectors = disk.sectors(found.table.sector_size)
+    try:
+        return table_write.plan_write(found.table, entries, read=read_sectors, rewrite=rewrite)
+    except TableError as err:
+        raise TableError(f"{disk.path}: {err}") from err
+
+
+def _require_same_partitions(found: BootDisk, expected: Sets) -> None:
+    for now, before in zip(found.sets.present(), expected.present(), strict=False):
+        for one, other in zip(now.partitions, before.partitions, strict=True):
+            if _place(one) != _place(other):
+                raise SetError(
+                    f"partition {other.number} of {found.path} is not where it was a moment ago: "
+                    "another program has changed the partition table; nothing more was written"
+                )
+
+
+def _place(partition: gpt.Partition) -> tuple[object, ...]:
+    return (
+        partition.number,
+        partition.unique_guid,
+        partition.first_lba,
+        partition.last_lba,
+    )
+
+
+def _require_written(after: BootDisk, entries: bytes) -> None:
+    faults = after.table.faults
+    if faults or after.table.authority.entries != entries:
+        detail = "; ".join(faults) or "the partition table is not the one that was written"
+        raise DiskError(
+            f"{after.path} did not keep what was written: {detail}. "
+            "The disk may be failing; do not reboot before `signpost status` shows both copies good"
+        )
+
+
+def _attributes(disk: BootDisk, wanted: BootState) -> dict[int, int]:
+    attributes = {
+        found.boot.number: wanted.flags[found.name].written_into(found.boot.attributes)
+        for found in disk.sets.present()
+    }
+    private = disk.sets.private
+    if wanted.ever_succeeded and private is not None:
+        attributes[private.number] = private.attributes | HAS_BOOT_EVER_SUCCEEDED
+    return attributes
+
+
+class _OpenDisk:
+    """An open, locked disk."""
+
+    def __init__(self, path: StrPath, descriptor: int) -> None:
+        self.path = os.fspath(path)
+        self._descriptor = descriptor
+        self.is_device = stat.S_ISBLK(os.fstat(descriptor).st_mode)
+        self.size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
+
+    def settle(self) -> None:
+        """Make sure that what is read next is what the medium holds.
+
+        A run that was killed before it flushed leaves pages that only the cache holds. Taken for
+        written, they would rob the next run of the order in which it relies on its own writes.
+
+        Raises:
+            DiskError: the medium did not take what was left.
+        """
+        try:
+            os.fsync(self._descriptor)
+        except OSError as err:
+            raise DiskError(
+                f"{self.path} did not take what an earlier run wrote: {err.strerror}; "
+                "nothing was changed"
+            ) from err
+        self._forget_cached(0, self.size_bytes)
+
+    def sector_sizes(self) -> tuple[int, ...]:
+        """Return the sector sizes to try: one for a device, the usual ones for a file."""
+        if not self.is_device:
+            return _FILE_SECTOR_SIZES
+        answer = fcntl.ioctl(self._descriptor, _BLKSSZGET, bytes(4))
+        return (int.from_bytes(answer, sys.byteorder),)
+
+    def sectors(self, sector_size: int) -> gpt.ReadSectors:
+        """Return a reader of whole sectors."""
+
+        def read_sectors(first_lba: int, count: int) -> bytes:
+            return self._read(first_lba * sector_size, count * sector_size)
+
+        return read_sectors
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            try:
+                piece = os.pread(self._descriptor, length - len(data), offset + len(data))
+            except OSError as err:
+                raise DiskError(
+                    f"cannot read {self.path} at byte {offset + len(data)}: {err.strerror}"
+                ) from err
+            if not piece:
+                raise DiskError(f"{self.path} ends at byte {offset + len(data)} while being read")
+            data += piece
+        return bytes(data)
+
+    def write_step(self, step: table_write.Step, sector_size: int) -> None:
+        """Write the sectors of one step and flush them to the medium.
+
+        Raises:
+            DiskError: the medium refused; by the order of the steps the old or the new table
+                is whole.
+        """
+        try:
+            with self._past_the_cache():
+                for write in step.writes:
+                    self._write(write.lba * sector_size, write.data)
+            os.fsync(self._descriptor)
+        except OSError as err:
+            raise DiskError(
+                f"cannot write the {step.what} to {self.path}: {err.strerror}. The table is whole, "
+                "with either the old flags or the new ones; `signpost status` shows which"
+            ) from err
+        for write in step.writes:
+            self._forget_cached(write.lba * sector_size, len(write.data))
+
+    @contextmanager
+    def _past_the_cache(self) -> Iterator[None]:
+        """Write to a device sector by sector: the cache would write whole pages around each."""
+        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+        try:
+            if self.is_device:
+                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        except OSError:  # a device that has no way around the cache
+            flags &= ~os.O_DIRECT
+        try:
+            yield
+        finally:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
+
+    def _write(self, offset: int, data: bytes) -> None:
+        # O_DIRECT wants aligned memory, and an anonymous map begins with a page.
+        with mmap.mmap(-1, len(data)) as aligned, memoryview(aligned) as view:
+            view[:] = data
+            done = 0
+            while done < len(data):
+                with view[done:] as rest:
+                    count = os.pwrite(self._descriptor, rest, offset + done)
+                if count == 0:
+                    raise OSError(errno.EIO, "the device takes no more bytes")
+                done += count
+
+    def _forget_cached(self, offset: int, length: int) -> None:
+        """Drop clean pages, so that reading back asks the medium."""
+        start = offset // _PAGE * _PAGE
+        end = -(-(offset + length) // _PAGE) * _PAGE
+        with suppress(OSError):  # advice: without it, less is proven but nothing is wrong
+            os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _opened(path: StrPath, mode: int, lock: int) -> Iterator[_OpenDisk]:
+    try:
+        descriptor = os.open(path, mode | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as err:
+        raise DiskError(f"cannot open disk {path}: {err.strerror}") from err
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if not (stat.S_ISBLK(kind) or stat.S_ISREG(kind)):
+            raise DiskError(f"{path} is neither a block device nor an image file")
+        _lock(descriptor, path, lock)
+        yield _measure(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _measure(path: StrPath, descriptor: int) -> _OpenDisk:
+    try:
+        return _OpenDisk(path, descriptor)
+    except OSError as err:
+        raise DiskError(f"cannot tell the size of {path}: {err.strerror}") from err
+
+
+def _lock(descriptor: int, path: StrPath, kind: int) -> None:
+    """Take the BSD lock that systemd-udevd, sfdisk and systemd-repart honour on a whole disk."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            if time.monotonic() > deadline:
+                raise DiskError(
+                    f"{path} is locked by another process{_lock_holder(descriptor)}; "
+                    f"waited {LOCK_TIMEOUT_SECONDS:.0f} s, nothing was changed"
+                ) from err
+            time.sleep(_LOCK_POLL_SECONDS)
+        except OSError as err:
+            raise DiskError(f"cannot lock {path}: {err.strerror}; nothing was changed") from err
+        else:
+            return
+
+
+def _lock_holder(descriptor: int) -> str:
+    """Name the process that holds the lock, as far as /proc/locks tells."""
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    try:
+        with open("/proc/locks") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        fields = line.split()
+        if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == f"{device}:{status.st_ino}":
+            return f" (process {fields[4]})"
+    return ""
+
+
+def _read_open(disk: _OpenDisk, location: Location) -> BootDisk:
+    table = _load_table(disk)
+    try:
+        sets = discover(table.partitions)
+    except SetError as err:
+        raise SetError(f"{disk.path}: {err}") from err
+    return BootDisk(
+        path=disk.path,
+        is_device=disk.is_device,
+        table=table,
+        sets=sets,
+        state=BootState(
+            flags={
+                found.name: BootFlags.from_attributes(found.boot.attributes)
+                for found in sets.present()
+            },
+            active=_active(location, sets),
+            ever_succeeded=_has_boot_ever_succeeded(sets),
+        ),
+    )
+
+
+def _load_table(disk: _OpenDisk) -> gpt.DiskTable:
+    """Load the table; an image file does not tell its sector size, so try the usual ones."""
+    errors: list[TableError] = []
+    for sector_size in disk.sector_sizes():
+        try:
+            return gpt.load(
+                disk.sectors(sector_size),
+                sector_size=sector_size,
+                sector_count=disk.size_bytes // sector_size,
+            )
+        except TableError as err:
+            errors.append(err)
+    # Where one size finds a header and the other none, the one that does tells what is wrong.
+    telling = min(errors, key=lambda err: str(err).count("no header at LBA"))
+    raise TableError(f"{disk.path}: {telling}") from telling
+
+
+def _active(location: Location, sets: Sets) -> SetName | None:
+    """Return the running set; a name given by the user must not contradict what runs."""
+    names = {sets.holding(number) for number in location.active_partitions}
+    if None in names or len(names) > 1:
+        numbers = ", ".join(str(n) for n in sorted(location.active_partitions))
+        raise SetError(
+            f"the running system (partition {numbers} of {location.path}) is not in one set of "
+            "that disk; this is the wrong disk, or its table was changed"
+        )
+    found = next(iter(names), None)
+    if found and location.active and found is not location.active:
+        raise SetError(f"set {found} of {location.path} is running, not set {location.active}")
+    active = found or location.active
+    if active is SetName.B and sets.b is None:
+        raise SetError(
+            f"{location.path} has a single set (one BOOT partition): B cannot be running"
+        )
+    return active
+
+
+def _has_boot_ever_succeeded(sets: Sets) -> bool:
+    return bool(sets.private and sets.private.attributes & HAS_BOOT_EVER_SUCCEEDED)
+
+
+def _partitions_running_from(disk: StrPath) -> frozenset[int]:
+    """Return the running system's partitions if `disk` is the OS disk, else nothing."""
+    try:
+        if not stat.S_ISBLK(os.stat(disk).st_mode):
+            return frozenset()
+        found = find_os_disk()
+        same = os.stat(found.path).st_rdev == os.stat(disk).st_rdev
+    except (DiskError, OSError):
+        return frozenset()
+    return found.partition_numbers if same else frozenset()
+
+
+def _read_active_file(path: StrPath) -> SetName:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, encoding="ascii") as file:
+            text = file.read(16).strip()
+    except (OSError, UnicodeDecodeError) as err:
+        raise DiskError(f"cannot read which set is running from {path}: {err}") from err
+    try:
+        return SetName(text)
+    except ValueError as err:
+        raise DiskError(f"{path} must hold A or B, the running set, not {text!r}") from err
+
+
+def describe(found: PartitionSet, disk: BootDisk) -> dict[str, dict[str, object]]:
+    """Return the partitions of a set as plain facts, for JSON."""
+    described: dict[str, dict[str, object]] = {}
+    for role, partition in zip(("boot", "root", "hash"), found.partitions, strict=True):
+        window = disk.window(partition)
+        described[role] = {
+            "number": partition.number,
+            "path": str(window.path),
+            "offset_bytes": window.offset_bytes,
+            "length_bytes": window.length_bytes,
+        }
+    return described
