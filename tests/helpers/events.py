@@ -1,0 +1,59 @@
+"""Builders of what a machine remembers and of its boot flags: vary one fact, leave the rest."""
+
+from datetime import UTC, datetime
+
+from semver import Version
+
+from signpost.flags import BootFlags
+from signpost.sets import SetName
+from signpost.state import BootState
+from updog.history import Event, EventKind
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def an_event(
+    kind: EventKind = EventKind.INSTALLED,
+    version: str = "1.1.0",
+    *,
+    name: SetName = SetName.B,
+    time: datetime = NOON,
+    running: str | None = None,
+    size: int | None = None,
+    seconds: float | None = None,
+    error: str | None = None,
+) -> Event:
+    """Build an event; `name` is the set that it happened to."""
+    return Event(
+        time=time,
+        kind=kind,
+        version=Version.parse(version),
+        set=name,
+        running=Version.parse(running) if running else None,
+        bytes=size,
+        seconds=seconds,
+        error=error,
+    )
+
+
+def an_activated_update(version: str = "1.1.0", *, name: SetName = SetName.B) -> tuple[Event, ...]:
+    """Build the events of an update from 1.0.0 that waits for its first boot."""
+    return (
+        an_event(EventKind.STARTED, version, name=name, running="1.0.0"),
+        an_event(EventKind.INSTALLED, version, name=name, size=1000, seconds=1.5),
+        an_event(EventKind.ACTIVATED, version, name=name),
+    )
+
+
+def flags(text: str) -> BootFlags:
+    """Build boot flags from priority/tries/successful, like `2/1/0`."""
+    priority, tries, successful = text.split("/")
+    return BootFlags(priority=int(priority), tries=int(tries), successful=successful == "1")
+
+
+def a_state(
+    a: str = "1/0/1", b: str | None = "0/0/0", *, active: SetName | None = SetName.A
+) -> BootState:
+    """Build the boot state of a machine; without `b` it has a single set."""
+    both = {SetName.A: flags(a)} | ({SetName.B: flags(b)} if b else {})
+    return BootState(flags=both, active=active, ever_succeeded=True)

@@ -1,0 +1,240 @@
+from pathlib import Path
+
+import pytest
+
+from signpost.sets import SetName
+from updog.config import Config, DiskSettings, Paths, RebootSettings, load_config
+from updog.errors import ConfigError
+from updog.versions import LATEST, parse_version_lock
+
+MINIMAL = """\
+metadata_base_url = "https://updates.example/metadata"
+targets_base_url = "https://updates.example/targets"
+seed = 1311
+"""
+
+
+def config_file(directory: Path, text: str) -> Path:
+    path = directory / "updog.toml"
+    path.write_text(text)
+    return path
+
+
+def load(directory: Path, extra: str = "", *, without: str = "-") -> Config:
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(without)]
+    return load_config(config_file(directory, "\n".join([*lines, extra])))
+
+
+def refusal(directory: Path, extra: str = "", *, without: str = "-") -> str:
+    """Return the text of the error, without the file's name that it must begin with."""
+    with pytest.raises(ConfigError) as caught:
+        load(directory, extra, without=without)
+    start = f"configuration {directory / 'updog.toml'}: "
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(start)
+
+
+def test_three_lines_are_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert config.metadata_base_url == "https://updates.example/metadata"
+    assert config.targets_base_url == "https://updates.example/targets"
+    assert config.seed == 1311
+    assert config.version_lock == LATEST
+    assert config.ignore_waves is False
+    assert config.https_proxy is None
+    assert config.no_proxy == ()
+    assert config.paths == Paths()
+    assert config.disk == DiskSettings()
+    assert config.reboot == RebootSettings(command=("/usr/bin/systemctl", "reboot"))
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        version_lock = ">=1.2,<1.4"
+        ignore_waves = true
+        https_proxy = "http://proxy.example:3128"
+        no_proxy = ["localhost", "10.0.0.0/8"]
+        [paths]
+        trusted_root = "/a/root.json"
+        metadata_cache = "/a/cache"
+        migrations = "/a/migrations"
+        state = "/a/state"
+        os_release = "/a/os-release"
+        [disk]
+        path = "/dev/sda"
+        active = "B"
+        [reboot]
+        command = ["/sbin/reboot", "now"]
+        """,
+    )
+    assert config.version_lock == parse_version_lock(">=1.2,<1.4")
+    assert config.ignore_waves is True
+    assert config.https_proxy == "http://proxy.example:3128"
+    assert config.no_proxy == ("localhost", "10.0.0.0/8")
+    assert config.paths == Paths(
+        trusted_root=Path("/a/root.json"),
+        metadata_cache=Path("/a/cache"),
+        migrations=Path("/a/migrations"),
+        state=Path("/a/state"),
+        os_release=Path("/a/os-release"),
+    )
+    assert config.disk == DiskSettings(path=Path("/dev/sda"), active=SetName.B)
+    assert config.reboot.command == ("/sbin/reboot", "now")
+
+
+def test_relative_paths_start_at_the_directory_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file(tmp_path, MINIMAL + '[disk]\npath = "disk.img"\nactive_file = "run/active-set"\n')
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("updog.toml"))
+    assert config.disk.path == tmp_path / "disk.img"
+    assert config.disk.active_file == tmp_path / "run/active-set"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2046, 2047])
+def test_a_seed_may_be_any_from_0_to_2047(tmp_path: Path, seed: int) -> None:
+    assert load(tmp_path, f"seed = {seed}", without="seed").seed == seed
+
+
+@pytest.mark.parametrize("seed", [-1, 2048, 2**70])
+def test_other_seeds_are_refused(tmp_path: Path, seed: int) -> None:
+    text = refusal(tmp_path, f"seed = {seed}", without="seed")
+    assert text == f"seed is {seed}; it must be from 0 to 2047"
+
+
+def test_a_missing_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == (
+        f"cannot read configuration {path}: No such file or directory; "
+        "give --config or UPDOG_CONFIG"
+    )
+
+
+def test_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory; give --config or UPDOG_CONFIG"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"seed =", b"\xff\xfe", b"a = " + b"[" * 5000, b"a=1\na=2"])
+def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "updog.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"configuration {path}: "):
+        load_config(path)
+
+
+def test_a_missing_setting_is_named_with_a_line_to_add(tmp_path: Path) -> None:
+    assert refusal(tmp_path, without="seed") == (
+        "seed is missing; add a line like seed = 1311 "
+        "(a number from 0 to 2047, drawn once for each machine)"
+    )
+    assert refusal(tmp_path, without="targets") == (
+        "targets_base_url is missing; add a line like "
+        'targets_base_url = "https://updates.example/targets"'
+    )
+
+
+def test_a_mistyped_setting_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "ignore_wave = true") == (
+        "unknown setting 'ignore_wave'; did you mean ignore_waves?"
+    )
+    assert refusal(tmp_path, '[paths]\ntrusted_rot = "x"') == (
+        "unknown setting 'paths.trusted_rot'; did you mean paths.trusted_root?"
+    )
+
+
+def test_a_setting_like_no_other_is_named_with_all_known_ones(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "[reboot]\nzzz = 1") == (
+        "unknown setting 'reboot.zzz'; there are command"
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ('ignore_waves = "yes"', "ignore_waves: expected bool, got str"),
+        ("version_lock = 1.2", "version_lock: expected str, got float"),
+        ("no_proxy = [1]", "no_proxy[0]: expected str, got int"),
+        ("paths = 1", "paths: expected object, got int"),
+        ("[paths]\nstate = 1", "paths.state: expected str, got int"),
+        ('[disk]\nactive = "C"', "disk.active: Invalid enum value 'C'"),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path: Path, extra: str, expected: str) -> None:
+    assert refusal(tmp_path, extra) == expected
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ('[paths]\nstate = ""', "paths.state: is empty; give a path or leave the line out"),
+        (
+            '[disk]\npath = "a\\u0000b"',
+            r"disk.path holds a character that cannot be shown: 'a\x00b'; remove it",
+        ),
+        (
+            'no_proxy = ["a\\nb"]',
+            r"no_proxy holds a character that cannot be shown: 'a\nb'; remove it",
+        ),
+        (
+            'version_lock = "newest"',
+            (
+                "version_lock: 'newest' locks no version; write latest, one version like 1.2.0, "
+                "or a range like >=1.2,<1.4"
+            ),
+        ),
+        (
+            'https_proxy = "proxy.example:3128"',
+            "https_proxy: 'proxy.example:3128' is no proxy; write http://HOST:PORT",
+        ),
+        (
+            '[disk]\nactive = "A"\nactive_file = "x"',
+            "disk.active and disk.active_file both say what runs; keep one",
+        ),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(tmp_path: Path, extra: str, expected: str) -> None:
+    assert refusal(tmp_path, extra) == expected
+
+
+@pytest.mark.parametrize("command", ["[]", '["reboot"]', '[""]', '["./reboot"]'])
+def test_a_reboot_command_that_is_no_absolute_path_is_refused(tmp_path: Path, command: str) -> None:
+    assert refusal(tmp_path, f"[reboot]\ncommand = {command}") == (
+        "reboot.command must begin with the absolute path of a program, "
+        'like ["/usr/bin/systemctl", "reboot"]'
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://h/m", "http://127.0.0.1:8000", "http://[::1]:8000/m/", "file:///srv/repository/m"],
+)
+def test_addresses_of_directories_are_taken(tmp_path: Path, url: str) -> None:
+    config = load(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
+    assert config.metadata_base_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "updates.example", "ftp://h/m", "https://", "https:///m", "http://h:x/", "http://[::1/m",
+     "file://host/m", "file:m"],
+)  # fmt: skip
+def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
+    assert refusal(tmp_path, f'targets_base_url = "{url}"', without="targets") == (
+        f"targets_base_url: '{url}' is no address of a directory; "
+        "write https://HOST/DIRECTORY, http://HOST/DIRECTORY or file:///DIRECTORY"
+    )
+
+
+@pytest.mark.parametrize("url", ["https://h/m?token=x", "https://h/m#x"])
+def test_an_address_that_file_names_cannot_be_put_behind_is_refused(
+    tmp_path: Path, url: str
+) -> None:
+    text = refusal(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
+    assert text == f"metadata_base_url: '{url}' holds a query or a fragment; remove it"

@@ -1,0 +1,535 @@
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.helpers.http_server import Server, chunked, cut, instead, serving, status
+from tests.helpers.tuf_repository import TufPublisher, in_days
+from updog.errors import ImageError, TransportError, TrustError, UpdogError
+from updog.metadata import Repository, RoleVersions, Target, read_versions
+from updog.patience import Limits
+from updog.transport import Transport
+
+CONTENT = bytes(range(256)) * 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A publisher, the server of its repository, and a machine that trusts its first root."""
+
+    publisher: TufPublisher
+    server: Server
+    transport: Transport
+    trusted_root: bytes
+    cache: Path
+
+    def machine(self, **changes: Any) -> Repository:
+        """Return the repository as seen by a machine that has just started."""
+        settings: dict[str, Any] = {
+            "trusted_root": self.trusted_root,
+            "cache": self.cache,
+            "metadata_base_url": f"{self.server.url}/metadata",
+            "targets_base_url": f"{self.server.url}/targets/",
+            "transport": self.transport,
+        }
+        return Repository(**settings | changes)
+
+    def refreshed(self) -> Repository:
+        machine = self.machine()
+        machine.refresh()
+        return machine
+
+    def distrust(self) -> str:
+        """Return why a refresh is refused, without the words that each refusal begins with."""
+        with pytest.raises(TrustError) as caught:
+            self.machine().refresh()
+        start = f"cannot trust the metadata at {self.server.url}/metadata: "
+        assert str(caught.value).startswith(start)
+        return str(caught.value).removeprefix(start)
+
+    def target_path(self, name: str) -> str:
+        """Return the path of a target on the server."""
+        (file,) = self.publisher.targets.glob(f"*{name}")
+        return f"/targets/{file.name}"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Return a directory in memory if possible: caches are flushed many times here."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, directory: Path) -> Iterator[World]:
+    publisher = TufPublisher(
+        directory / "repository", consistent_snapshot=getattr(request, "param", True)
+    )
+    publisher.add("image.zst", CONTENT)
+    publisher.publish()
+    limits = Limits(attempts=2, first_pause_seconds=0)
+    with serving(directory / "repository") as server, Transport(limits=limits) as transport:
+        yield World(
+            publisher=publisher,
+            server=server,
+            transport=transport,
+            trusted_root=publisher.root_bytes,
+            cache=directory / "cache" / "metadata",
+        )
+
+
+both_kinds = pytest.mark.parametrize(
+    "world", [True, False], ids=["consistent", "inconsistent"], indirect=True
+)
+
+
+@both_kinds
+class TestRefresh:
+    def test_a_good_repository_is_trusted(self, world: World) -> None:
+        machine = world.refreshed()
+        assert machine.versions == RoleVersions(
+            root=1, timestamp=1, snapshot=1, targets=1, timestamp_expires=world.publisher.expires
+        )
+
+    def test_a_second_refresh_sees_what_was_published_meanwhile(self, world: World) -> None:
+        world.refreshed()
+        world.publisher.publish()
+        assert world.refreshed().versions.timestamp == 2
+
+    def test_a_second_refresh_fetches_only_what_changed(self, world: World) -> None:
+        world.refreshed()
+        world.server.requests.clear()
+        world.refreshed()
+        asked = [request.target for request in world.server.requests]
+        assert asked == ["/metadata/2.root.json", "/metadata/timestamp.json"]
+
+    def test_new_keys_are_followed_from_root_to_root(self, world: World) -> None:
+        world.publisher.rotate("root", "root 2")
+        world.publisher.rotate("timestamp", "timestamp 2")
+        world.publisher.publish()
+        assert world.refreshed().versions.root == 3
+        assert world.refreshed().versions.root == 3
+
+    def test_a_repository_in_a_directory_is_trusted_too(self, world: World) -> None:
+        directory = world.publisher.metadata.parent
+        machine = world.machine(
+            metadata_base_url=(directory / "metadata").as_uri(),
+            targets_base_url=(directory / "targets").as_uri(),
+        )
+        machine.refresh()
+        assert machine.read(machine.target("image.zst"), max_length=10_000) == CONTENT
+
+    def test_before_it_nothing_is_trusted(self, world: World) -> None:
+        with pytest.raises(TrustError, match="was not refreshed yet"):
+            world.machine().target("image.zst")
+
+    def test_no_query_is_ever_logged(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        world.server.misbehave(
+            "/metadata/timestamp.json",
+            status(302, location="/metadata/moved.json?signature=s3cret"),
+        )
+        (world.publisher.metadata / "moved.json").write_bytes(
+            (world.publisher.metadata / "timestamp.json").read_bytes()
+        )
+        with caplog.at_level(logging.DEBUG):
+            world.refreshed()
+        assert any("s3cret" in request.target for request in world.server.requests)
+        assert "s3cret" not in caplog.text
+
+
+class TestDistrust:
+    def test_a_signature_by_another_key(self, world: World) -> None:
+        world.publisher.sign_with("timestamp", "stranger")
+        world.publisher.publish()
+        assert world.distrust() == (
+            "timestamp was signed by 0/1 keys (after timestamp.json); it is not from this "
+            "machine's publisher: check metadata_base_url"
+        )
+
+    def test_a_changed_byte(self, world: World) -> None:
+        path = world.publisher.metadata / "timestamp.json"
+        path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":9'))
+        assert "timestamp was signed by 0/1 keys" in world.distrust()
+
+    def test_an_expired_timestamp(self, world: World) -> None:
+        world.publisher.publish(timestamp_expires=in_days(-1))
+        assert world.distrust() == (
+            "timestamp.json is expired (after timestamp.json); the publisher must renew it, "
+            "unless this machine's clock is wrong"
+        )
+
+    def test_an_expired_targets_role(self, world: World) -> None:
+        world.publisher.expires = in_days(-1)
+        world.publisher.publish(timestamp_expires=in_days(1))
+        assert "is expired" in world.distrust()
+
+    def test_an_older_repository(self, world: World) -> None:
+        world.publisher.go_back_to(4)
+        world.publisher.publish()
+        world.refreshed()
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert world.distrust() == (
+            "New timestamp version 3 must be >= 5 (after timestamp.json); it is older than what "
+            "this machine has seen: a stale mirror, or a replay"
+        )
+        versions = read_versions(world.trusted_root, world.cache)
+        assert versions is not None
+        assert versions.timestamp == 5
+
+    def test_metadata_that_does_not_match_what_refers_to_it(self, world: World) -> None:
+        (newest,) = world.publisher.metadata.glob("*targets.json")
+        old = newest.read_bytes()
+        world.publisher.publish()
+        for path in world.publisher.metadata.glob("*targets.json"):
+            path.write_bytes(old)
+        assert "Expected targets v2, got v1." in world.distrust()
+
+    def test_what_is_no_metadata(self, world: World) -> None:
+        (world.publisher.metadata / "timestamp.json").write_text("<html>\x1b[2J</html>")
+        assert world.distrust() == (
+            "Failed to deserialize JSON (after timestamp.json); no TUF repository is served "
+            "there, or a broken one: check metadata_base_url"
+        )
+
+    def test_endless_metadata(self, world: World) -> None:
+        world.server.misbehave("/metadata/timestamp.json", chunked(bytes(20_000)))
+        assert world.distrust() == (
+            "timestamp.json: Downloaded 20000 bytes exceeding the maximum allowed length of 16384"
+        )
+
+    def test_a_trusted_root_that_is_none(self, world: World) -> None:
+        with pytest.raises(TrustError) as caught:
+            world.machine(trusted_root=b"{}").refresh()
+        assert str(caught.value) == (
+            "the trusted root of this machine is no root metadata: Failed to deserialize JSON; "
+            "install the publisher's root.json at paths.trusted_root"
+        )
+
+    def test_a_new_root_that_the_old_keys_did_not_sign(self, world: World) -> None:
+        world.publisher.sign_with("root", "stranger")
+        world.publisher.rotate("timestamp", "timestamp 2")
+        assert "root was signed by 0/1 keys" in world.distrust()
+
+
+class TestFailedFetches:
+    def failure(self, machine: Repository) -> TransportError:
+        with pytest.raises(TransportError) as caught:
+            machine.refresh()
+        return caught.value
+
+    def test_a_server_that_is_not_there(self, world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        assert str(self.failure(world.machine(metadata_base_url=url))) == (
+            f"cannot fetch {url}/2.root.json: Connection refused, 2 times in a row; try again later"
+        )
+
+    def test_an_address_without_a_repository(self, world: World) -> None:
+        url = f"{world.server.url}/elsewhere"
+        assert str(self.failure(world.machine(metadata_base_url=url))) == (
+            f"cannot fetch {url}/timestamp.json: the server answered 404 Not Found; "
+            "check metadata_base_url"
+        )
+
+    def test_an_error_while_roots_are_looked_for_is_not_taken_for_their_end(
+        self, world: World
+    ) -> None:
+        world.server.misbehave("/metadata/2.root.json", status(503), status(503))
+        assert self.failure(world.machine()).status == 503
+
+    def test_a_body_that_breaks_in_the_middle_is_continued(self, world: World) -> None:
+        world.server.misbehave("/metadata/timestamp.json", cut(after_bytes=100))
+        assert world.refreshed().versions.timestamp == 1
+
+    def test_a_body_that_breaks_for_good_is_told(self, world: World) -> None:
+        world.server.misbehave("/metadata/timestamp.json", *[cut(after_bytes=1)] * 2)
+        assert self.failure(world.machine()).reason.startswith("the connection broke off")
+
+    def test_a_cache_that_cannot_be_written(self, world: World) -> None:
+        blocked = world.cache.parent.parent / "file"
+        blocked.touch()
+        with pytest.raises(UpdogError) as caught:
+            world.machine(cache=blocked / "cache").refresh()
+        assert str(caught.value) == (
+            f"cannot keep metadata in {blocked}/cache: Not a directory; "
+            "make room there or set paths.metadata_cache"
+        )
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(b"\x00garbage")
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+class TestCache:
+    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets", "root_history/2.root"])
+    @pytest.mark.parametrize("damage", [empty, truncate, spoil, make_directory, Path.unlink])
+    def test_every_damage_to_a_file_heals(
+        self, world: World, name: str, damage: Callable[[Path], None]
+    ) -> None:
+        world.publisher.rotate("snapshot", "snapshot 2")
+        world.publisher.publish()
+        expected = world.refreshed().versions
+        damage(world.cache / f"{name}.json")
+        assert world.refreshed().versions == expected
+        assert read_versions(world.trusted_root, world.cache) == expected
+
+    @pytest.mark.parametrize("damage", [shutil.rmtree, lambda path: path.rename(f"{path}.gone")])
+    def test_a_lost_cache_heals(self, world: World, damage: Callable[[Path], None]) -> None:
+        world.refreshed()
+        damage(world.cache)
+        assert world.refreshed().versions.root == 1
+
+    def test_a_file_in_the_caches_place_heals(self, world: World) -> None:
+        world.cache.parent.mkdir()
+        world.cache.write_bytes(b"garbage")
+        assert world.refreshed().versions.root == 1
+
+    def test_a_root_that_was_seen_is_kept_though_the_refresh_fails(self, world: World) -> None:
+        world.refreshed()
+        world.publisher.rotate("timestamp", "timestamp 2")
+        world.publisher.publish(timestamp_expires=in_days(-1))
+        assert "is expired" in world.distrust()
+        assert (world.cache / "root_history/2.root.json").is_file()
+
+    def test_it_can_be_read_without_a_network(self, world: World) -> None:
+        expected = world.refreshed().versions
+        assert read_versions(world.trusted_root, world.cache) == expected
+
+    def test_it_can_be_read_after_it_expired(self, world: World) -> None:
+        world.refreshed()
+        publisher = TufPublisher(world.cache.parent.parent / "other")
+        publisher.expires = in_days(-1)
+        publisher.publish()
+        for name in ("timestamp", "snapshot", "targets"):
+            (source,) = publisher.metadata.glob(f"*{name}.json")
+            shutil.copy(source, world.cache / f"{name}.json")
+        versions = read_versions(world.trusted_root, world.cache)
+        assert versions is not None
+        assert versions.timestamp_expires == publisher.expires
+
+    def test_a_missing_one_reads_as_none(self, world: World) -> None:
+        assert read_versions(world.trusted_root, world.cache) is None
+
+    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets"])
+    def test_a_damaged_one_reads_as_none(self, world: World, name: str) -> None:
+        world.refreshed()
+        spoil(world.cache / f"{name}.json")
+        assert read_versions(world.trusted_root, world.cache) is None
+
+    def test_one_of_another_publisher_reads_as_none(self, world: World) -> None:
+        world.refreshed()
+        world.publisher.sign_with("timestamp", "stranger")
+        world.publisher.publish()
+        shutil.copy(world.publisher.metadata / "timestamp.json", world.cache)
+        assert read_versions(world.trusted_root, world.cache) is None
+
+
+class TestTargets:
+    def test_a_target_is_what_was_signed(self, world: World) -> None:
+        target = world.refreshed().target("image.zst")
+        assert target.name == "image.zst"
+        assert target.length == len(CONTENT)
+        assert list(target.digests) == ["sha256"]
+        assert target.uncompressed_length is None
+        assert target.uncompressed_sha256 is None
+
+    def test_its_content_may_be_described_too(self, world: World) -> None:
+        described = {"length": 12, "sha256": "ab" * 32}
+        world.publisher.add("root.zst", b"x", custom={"uncompressed": described, "other": 1})
+        world.publisher.publish()
+        target = world.refreshed().target("root.zst")
+        assert target.uncompressed_length == 12
+        assert target.uncompressed_sha256 == "ab" * 32
+
+    @pytest.mark.parametrize(
+        "described",
+        [3, {}, {"length": 1}, {"length": -1, "sha256": "ab" * 32},
+         {"length": True, "sha256": "ab" * 32}, {"length": 1, "sha256": "AB" * 32},
+         {"length": 1, "sha256": "ab" * 31}],
+    )  # fmt: skip
+    def test_a_broken_description_is_refused(self, world: World, described: object) -> None:
+        world.publisher.add("root.zst", b"x", custom={"uncompressed": described})
+        world.publisher.publish()
+        with pytest.raises(TrustError) as caught:
+            world.refreshed().target("root.zst")
+        assert str(caught.value) == (
+            "target root.zst: custom.uncompressed must hold a length and a sha256; "
+            "the publisher must correct it"
+        )
+
+    def test_one_that_is_not_listed_is_refused(self, world: World) -> None:
+        with pytest.raises(TrustError) as caught:
+            world.refreshed().target("other.zst")
+        assert str(caught.value) == (
+            f"target other.zst is not listed by the metadata at {world.server.url}/metadata; "
+            "the publisher must add it"
+        )
+
+    @pytest.mark.parametrize("name", ["../root.json", "a/b", ".hidden", "", "x\n"])
+    def test_a_name_that_is_a_path_is_not_even_looked_up(self, world: World, name: str) -> None:
+        machine = world.refreshed()
+        with pytest.raises(TrustError, match="is no flat file name; it was not looked up"):
+            machine.target(name)
+
+    @pytest.mark.parametrize("algorithms", [("md5",), ("sha1", "md5"), ("sha224",)])
+    def test_one_with_weak_digests_alone_is_refused(
+        self, world: World, algorithms: tuple[str, ...]
+    ) -> None:
+        world.publisher.add("weak.zst", b"x", algorithms=algorithms)
+        world.publisher.publish()
+        with pytest.raises(TrustError) as caught:
+            world.refreshed().target("weak.zst")
+        assert str(caught.value) == (
+            "target weak.zst was signed with neither a sha256 nor a sha512; "
+            "the publisher must add one"
+        )
+
+    def test_strong_digests_are_kept_and_weak_ones_dropped(self, world: World) -> None:
+        world.publisher.add("x", b"x", algorithms=("md5", "sha512", "sha256"))
+        world.publisher.publish()
+        machine = world.refreshed()
+        target = machine.target("x")
+        assert list(target.digests) == ["sha256", "sha512"]
+        assert machine.read(target, max_length=1) == b"x"
+
+    def test_one_of_a_delegated_role_is_found_and_the_role_is_cached(self, world: World) -> None:
+        world.publisher.add("images-1.zst", CONTENT, delegate="images")
+        world.publisher.publish()
+        machine = world.refreshed()
+        target = machine.target("images-1.zst")
+        assert machine.read(target, max_length=len(CONTENT)) == CONTENT
+        assert (world.cache / "images.json").is_file()
+
+
+class TrustingTransport(Transport):
+    """A transport that does not look at lengths: what it misses must be noticed behind it."""
+
+    def stream(
+        self, url: str, *, length: int | None = None, deadline_seconds: float | None = None
+    ) -> Iterator[bytes]:
+        del length
+        return super().stream(url, deadline_seconds=deadline_seconds)
+
+
+class TestLengths:
+    @pytest.mark.parametrize(
+        ("served", "expected"),
+        [
+            (CONTENT[:-1], "holds 4095 bytes, 4096 were signed"),
+            (CONTENT + b"x", "holds more than the 4096 bytes that were signed"),
+            (b"", "holds 0 bytes, 4096 were signed"),
+        ],
+    )
+    def test_a_length_that_was_not_signed_is_refused_whatever_the_transport_lets_through(
+        self, world: World, served: bytes, expected: str
+    ) -> None:
+        path = world.target_path("image.zst")
+        world.server.misbehave(path, instead(served))
+        with TrustingTransport() as transport:
+            machine = world.machine(transport=transport)
+            machine.refresh()
+            with pytest.raises(ImageError) as caught:
+                list(machine.stream(machine.target("image.zst")))
+        assert str(caught.value) == f"{world.server.url}{path} {expected}"
+
+
+@both_kinds
+class TestStreams:
+    def verdict(self, machine: Repository, target: Target) -> str:
+        """Read all that comes; return why it is refused in the end."""
+        with pytest.raises((ImageError, TransportError)) as caught:
+            list(machine.stream(target))
+        return str(caught.value)
+
+    def test_a_good_target_is_passed_on_whole(self, world: World) -> None:
+        machine = world.refreshed()
+        assert b"".join(machine.stream(machine.target("image.zst"))) == CONTENT
+
+    def test_one_that_breaks_off_is_continued(self, world: World) -> None:
+        path = world.target_path("image.zst")
+        world.server.misbehave(path, cut(after_bytes=1000))
+        machine = world.refreshed()
+        assert b"".join(machine.stream(machine.target("image.zst"))) == CONTENT
+        assert world.server.asked_for(path)[1].headers["Range"] == "bytes=1000-"
+
+    def test_one_with_another_digest_is_refused_at_its_end(self, world: World) -> None:
+        path = world.target_path("image.zst")
+        world.server.misbehave(path, instead(bytes(len(CONTENT))))
+        machine = world.refreshed()
+        assert self.verdict(machine, machine.target("image.zst")) == (
+            f"{world.server.url}{path} is not what was signed: its sha256 differs; "
+            "do not use it, and try again later"
+        )
+
+    def test_the_second_of_two_digests_counts_as_well(self, world: World) -> None:
+        machine = world.refreshed()
+        good = machine.target("image.zst")
+        bad = Target(
+            name=good.name,
+            length=good.length,
+            digests=dict(good.digests) | {"sha512": "00" * 64},
+            uncompressed_length=None,
+            uncompressed_sha256=None,
+        )
+        assert "its sha512 differs" in self.verdict(machine, bad)
+
+    def test_a_longer_one_is_refused_before_its_end(self, world: World) -> None:
+        path = world.target_path("image.zst")
+        world.server.misbehave(path, chunked(CONTENT + b"x"))
+        machine = world.refreshed()
+        text = self.verdict(machine, machine.target("image.zst"))
+        assert "the server sent more than the 4096 bytes that are expected" in text
+
+    def test_a_longer_file_is_refused_at_its_start(self, world: World) -> None:
+        world.server.misbehave(world.target_path("image.zst"), instead(CONTENT + b"x"))
+        machine = world.refreshed()
+        text = self.verdict(machine, machine.target("image.zst"))
+        assert text.endswith("the server's file holds 4097 bytes, where 4096 are expected")
+
+    def test_a_shorter_one_is_refused(self, world: World) -> None:
+        world.server.misbehave(world.target_path("image.zst"), instead(CONTENT[:-1]))
+        machine = world.refreshed()
+        text = self.verdict(machine, machine.target("image.zst"))
+        assert text.endswith("the server's file holds 4095 bytes, where 4096 are expected")
+
+    def test_a_missing_one_is_told(self, world: World) -> None:
+        machine = world.refreshed()
+        target = machine.target("image.zst")
+        shutil.rmtree(world.publisher.targets)
+        assert "the server answered 404 Not Found" in self.verdict(machine, target)
+
+    def test_a_target_that_is_too_large_to_read_at_once_is_not_fetched(self, world: World) -> None:
+        machine = world.refreshed()
+        target = machine.target("image.zst")
+        world.server.requests.clear()
+        with pytest.raises(TrustError) as caught:
+            machine.read(target, max_length=4095)
+        assert str(caught.value) == (
+            "target image.zst holds 4096 bytes, at most 4095 are accepted; nothing was fetched"
+        )
+        assert world.server.requests == []
+
+    def test_a_target_may_be_read_as_a_whole(self, world: World) -> None:
+        machine = world.refreshed()
+        assert machine.read(machine.target("image.zst"), max_length=4096) == CONTENT

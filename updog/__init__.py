@@ -1,0 +1,1 @@
+"""The update agent: from signed metadata to a proven inactive partition set."""

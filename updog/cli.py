@@ -1,0 +1,165 @@
+"""The `updog` command: which commands there are, their common options, and the exit codes.
+
+Catches what the commands raise and says it in one line. Whatever becomes of stdin, stdout and
+stderr, no file that is opened later takes their numbers. Each command is a file of its own in
+`updog.commands`, loaded when it runs.
+"""
+
+import io
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
+from signpost.errors import SignpostError
+from updog.commands.output import forgive_stderr, reason
+from updog.errors import Locked, UpdogError
+
+_EXIT_FAILED: Final = 1
+_EXIT_LOCKED: Final = 4
+_DEFAULT_CONFIG: Final = Path("/etc/updog.toml")
+
+
+def _make_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path, readable=False),
+            default=_DEFAULT_CONFIG,
+            envvar="UPDOG_CONFIG",
+            show_envvar=True,
+            show_default=True,
+            help="Configuration file.",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(["human", "json"]),
+            default="human",
+            envvar="UPDOG_LOG_FORMAT",
+            show_envvar=True,
+            show_default=True,
+            help="Who reads the log on stderr.",
+        ),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default="info",
+            envvar="UPDOG_LOG_LEVEL",
+            show_envvar=True,
+            show_default=True,
+            help="The least that is logged; debug shows tracebacks too.",
+        ),
+        click.Option(["--json"], is_flag=True, help="Print one JSON document on stdout."),
+    ]
+
+
+def _lazy(module: str, summary: str, *, attribute: str | None = None) -> LazyCommand:
+    return LazyCommand(
+        module=f"updog.commands.{module}", attribute=attribute or module, summary=summary
+    )
+
+
+_COMMANDS: Final = {
+    "check-update": _lazy("check_update", "Say whether there is an update for this machine."),
+    "update": _lazy("update", "Fetch, install, prove and activate an update."),
+    "prepare": _lazy("prepare", "Fetch and verify an update without touching the disk."),
+    "update-image": _lazy("update_image", "Install and prove an update, but do not activate it."),
+    "update-apply": _lazy("update_apply", "Let the next boot try what was installed."),
+    "update-revert": _lazy("update_revert", "Take an activated update back before it is booted."),
+    "status": _lazy("status", "Say what runs, what is staged and what boots next."),
+    "explain": _lazy("explain", "Say of every update why it is, or is not, taken, and when."),
+    "history": _lazy("history", "Say what happened to this machine."),
+    "config": _lazy("config", "Print the settings in force."),
+    "whats": LazyCommand(
+        module="updog.commands.check_update",
+        attribute="check_update",
+        summary="The same as check-update.",
+        hidden=True,
+    ),
+}
+
+
+class _Updog(SharingGroup):
+    """The group, which says every failure of a command in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command to its end, whatever that is."""
+        try:
+            return super().invoke(ctx)
+        except (UpdogError, SignpostError) as err:
+            _say(err, str(err), ctx)
+            ctx.exit(_EXIT_LOCKED if isinstance(err, Locked) else _EXIT_FAILED)
+        except (OSError, KeyboardInterrupt) as err:
+            if isinstance(err, BrokenPipeError):
+                forget_stdout()
+            _say(err, f"{reason(err)}; `updog status` says what is left", ctx)
+            ctx.exit(_EXIT_FAILED)
+
+
+def _say(err: BaseException, text: str, ctx: click.Context) -> None:
+    """Print one line, after everything if the user wants to debug."""
+    if ctx.params.get("log_level") == "debug":
+        traceback.print_exception(err)
+    click.echo(f"updog: {text}", err=True)
+
+
+@click.group(
+    cls=_Updog,
+    make_options=_make_options,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  updog check-update
+  updog update --reboot --now
+  updog status
+
+Exit codes: 0 done, also when there was nothing to do; 1 failed; 2 usage; 3 check-update found no
+update; 4 another run is at work.""",
+)
+@click.version_option(package_name="ab-updog", prog_name="updog")
+def cli(**_shared: object) -> None:
+    """Update this machine's inactive partition set from a signed repository."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    _fill_standard_descriptors()
+    forgive_stderr()
+    _unwind_on_signals()
+    try:
+        cli()
+    except OSError as err:  # help and usage are printed outside of every command
+        forget_stdout()
+        click.echo(f"updog: {reason(err)}", err=True)
+        sys.exit(_EXIT_FAILED)
+
+
+def _fill_standard_descriptors() -> None:
+    """Open nothing where stdin, stdout or stderr is closed, so that no disk is taken for one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # Python has no object for what was closed when it started.
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+
+
+def _unwind_on_signals() -> None:
+    """Treat the end of the session and `kill` as Ctrl-C, so that what is left is said."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) makes it
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Unwind once; what comes later must not cut the unwinding off."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

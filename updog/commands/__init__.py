@@ -1,0 +1,1 @@
+"""The commands of `updog`, one a file: options, words and what is printed where."""

@@ -1,0 +1,64 @@
+"""`updog check-update`: is there an update for this machine?"""
+
+import sys
+
+import click
+
+from updog.choice import Chosen, NoUpdate
+from updog.commands.choosing import Choice, make_choice, now_option, words_for_none
+from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
+from updog.commands.session import command, connected
+from updog.manifest import Update, update_document
+
+_EXIT_NO_UPDATE = 3
+
+
+@command("check-update", example="updog check-update || echo none")
+@click.option(
+    "-a",
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="List every update for this variant, newest first.",
+)
+@now_option
+def check_update(*, show_all: bool, ignore_waves: bool) -> None:
+    """Say whether there is an update for this machine.
+
+    Prints its variant and version, or with --json all of it. Without one, says why on stderr and
+    exits with 3.
+    """
+    with connected() as session:
+        choice = make_choice(session, image=None, ignore_waves=ignore_waves)
+    with leaving(NOTHING_CHANGED):
+        if show_all:
+            _print_all(choice)
+        else:
+            _print_outcome(choice)
+
+
+def _print_outcome(choice: Choice) -> None:
+    match choice.outcome:
+        case Chosen(update=update):
+            _print_update(update)
+        case NoUpdate() as none:
+            if wants_json():
+                print_json(None)
+            click.echo(words_for_none(choice, none), err=True)
+            sys.exit(_EXIT_NO_UPDATE)
+
+
+def _print_all(choice: Choice) -> None:
+    updates = [verdict.update for verdict in choice.judgement.verdicts]
+    if wants_json():
+        print_json([update_document(update) for update in updates])
+        return
+    if updates:
+        print_result("\n".join(f"{update.variant} {update.version}" for update in updates))
+
+
+def _print_update(update: Update) -> None:
+    if wants_json():
+        print_json(update_document(update))
+    else:
+        print_result(f"{update.variant} {update.version}")

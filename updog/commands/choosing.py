@@ -1,0 +1,129 @@
+"""Options that steer the choice of an update, and the choice itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import structlog
+from semver import Version
+
+from updog.choice import Chosen, Judgement, NoUpdate, choose
+from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
+from updog.commands.session import Session
+from updog.errors import UpdogError
+from updog.explanation import explain_none, explain_withdrawal
+from updog.manifest import Manifest
+from updog.update import consult
+from updog.versions import parse_version
+
+_log = structlog.get_logger()
+
+
+class VersionType(click.ParamType[Version]):
+    """A semantic version on the command line."""
+
+    name = "version"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Version:
+        """Read a version, or fail with a usage error."""
+        if isinstance(value, Version):
+            return value
+        try:
+            return parse_version(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The manifest, the verdicts on its updates, and what follows from them."""
+
+    manifest: Manifest
+    judgement: Judgement
+    outcome: Chosen | NoUpdate
+
+
+def image_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --image."""
+    return click.option(
+        "-i",
+        "--image",
+        type=VersionType(),
+        metavar="VERSION",
+        help="Take exactly this version: a downgrade, or one that was rolled back here, too.",
+    )(command)
+
+
+def now_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --now and its long name."""
+    return click.option(
+        "-n",
+        "--now",
+        "--ignore-waves",
+        "ignore_waves",
+        is_flag=True,
+        help="Do not wait for this machine's wave.",
+    )(command)
+
+
+def make_choice(session: Session, *, image: Version | None, ignore_waves: bool) -> Choice:
+    """Ask the repository and choose; log what is unusual about the choice."""
+    with leaving(NOTHING_CHANGED):
+        manifest, judgement = consult(
+            session.machine,
+            session.repository,
+            forced=image,
+            ignore_waves=ignore_waves,
+            now=session.now,
+        )
+    outcome = choose(judgement)
+    if isinstance(outcome, Chosen):
+        _warn(outcome, judgement)
+    return Choice(manifest=manifest, judgement=judgement, outcome=outcome)
+
+
+def _warn(chosen: Chosen, judgement: Judgement) -> None:
+    version = chosen.update.version
+    if chosen.is_downgrade:
+        running = explain_withdrawal(judgement) or f"{judgement.host.version}, which runs"
+        _log.warning(
+            "downgrade",
+            summary=f"{version} is older than {running}",
+            version=str(version),
+            running=str(judgement.host.version),
+        )
+    if chosen.was_quarantined:
+        _log.warning(
+            "quarantine",
+            summary=f"{version} was rolled back here before, and is taken because you insist",
+            version=str(version),
+        )
+
+
+def words_for_none(choice: Choice, none: NoUpdate) -> str:
+    """Say in one line why there is no update."""
+    return f"No update: {explain_none(none, choice.judgement)}"
+
+
+def report_none(choice: Choice, none: NoUpdate, *, undone: str) -> None:
+    """Print that there is nothing to do, and why.
+
+    Args:
+        choice: What led to it.
+        none: The outcome.
+        undone: The key under which the JSON document of the command names what it did.
+
+    Raises:
+        UpdogError: a certain version was asked for by name, so that this is a failure.
+    """
+    words, forced = explain_none(none, choice.judgement), choice.judgement.policy.forced
+    with leaving(NOTHING_CHANGED):
+        if wants_json():
+            print_json({undone: None, "reason": none.reason, "text": words})
+        elif forced is None:
+            print_result(words_for_none(choice, none))
+        if forced is not None:
+            raise UpdogError(f"cannot take {forced}: {words}")

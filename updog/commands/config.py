@@ -1,0 +1,58 @@
+"""`updog config`: the settings in force."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from signpost.commandline import shared_options
+from updog.commands.output import print_json, print_result, wants_json
+from updog.commands.session import command, read_config
+from updog.versions import VersionLock
+
+
+@command("config", example="updog config")
+def config() -> None:
+    """Print the settings in force: the configuration file with every default filled in.
+
+    What is printed is a configuration file again. Settings that have no value are left out.
+    """
+    settings = read_config()
+    facts = {
+        name: _plain(value) for name, value in asdict(settings).items() if name != "version_lock"
+    } | {"version_lock": str(settings.version_lock)}
+    if wants_json():
+        print_json(facts)
+    else:
+        path = Path(shared_options()["config"]).absolute()
+        print_result("\n".join([f"# read from {ascii(str(path))[1:-1]}", *_toml_lines(facts)]))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case tuple() | list():
+            return [_plain(inner) for inner in value]
+        case Path() | VersionLock():
+            return str(value)
+        case _:
+            return value
+
+
+def _toml_lines(facts: dict[str, Any]) -> list[str]:
+    """Write TOML: the plain settings first, since after a table's name all belongs to the table."""
+    lines = [f"{name} = {_toml(value)}" for name, value in facts.items() if _is_plain(value)]
+    for name, value in facts.items():
+        if isinstance(value, dict) and (inner := _toml_lines(value)):
+            lines += ["", f"[{name}]", *inner]
+    return lines
+
+
+def _is_plain(value: Any) -> bool:
+    return value is not None and not isinstance(value, dict)
+
+
+def _toml(value: Any) -> str:
+    """Write a value; strings of printable characters, booleans and lists look as in JSON."""
+    return json.dumps(value, ensure_ascii=False)

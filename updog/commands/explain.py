@@ -1,0 +1,119 @@
+"""`updog explain`: every update and its verdict."""
+
+from typing import Any
+
+from semver import Version
+
+from updog import migrations
+from updog.choice import Chosen, Judgement, Reason, Verdict
+from updog.commands.choosing import Choice, image_option, make_choice, now_option
+from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
+from updog.commands.session import command, connected
+from updog.errors import UpdogError
+from updog.explanation import explain_verdict, explain_withdrawal
+from updog.waves import WavePosition
+
+
+@command("explain", example="updog explain --json")
+@image_option
+@now_option
+def explain(*, image: Version | None, ignore_waves: bool) -> None:
+    """Say of every update why it is, or is not, taken, and when."""
+    with connected() as session:
+        choice = make_choice(session, image=image, ignore_waves=ignore_waves)
+    with leaving(NOTHING_CHANGED):
+        if wants_json():
+            print_json(_facts(choice))
+        else:
+            print_result("\n".join(_lines(choice)))
+
+
+def _lines(choice: Choice) -> list[str]:
+    judgement = choice.judgement
+    host = judgement.host
+    width = max((len(str(v.update.version)) for v in judgement.verdicts), default=0)
+    heading = (
+        f"running {host.version}, variant {host.variant}, {host.arch}, seed {judgement.seed}, "
+        f"lock {judgement.policy.version_lock}"
+    )
+    return [
+        heading,
+        *_withdrawal_lines(judgement),
+        *(_line(verdict, judgement, width) for verdict in judgement.verdicts),
+        *_migration_lines(choice),
+    ]
+
+
+def _withdrawal_lines(judgement: Judgement) -> list[str]:
+    words = explain_withdrawal(judgement)
+    return [words] if words else []
+
+
+def _migration_lines(choice: Choice) -> list[str]:
+    if not isinstance(choice.outcome, Chosen):
+        return []
+    running, goal = choice.judgement.host.version, choice.outcome.update.version
+    return [f"Migrations {running} -> {goal}: {_migration_words(choice, goal)}."]
+
+
+def _migration_words(choice: Choice, goal: Version) -> str:
+    running = choice.judgement.host.version
+    try:
+        chain = migrations.find_chain(choice.manifest, running=running, goal=goal)
+    except UpdogError as err:
+        return str(err)
+    direction = "backward" if goal < running else "forward"
+    return f"{len(chain)} ({direction})" if chain else "none"
+
+
+def _line(verdict: Verdict, judgement: Judgement, width: int) -> str:
+    version = str(verdict.update.version).ljust(width)
+    return f"  {version}  {_word(verdict):<13} {explain_verdict(verdict, judgement)}"
+
+
+def _word(verdict: Verdict) -> str:
+    return "CHOSEN" if verdict.reason is Reason.CHOSEN else verdict.reason
+
+
+def _facts(choice: Choice) -> dict[str, Any]:
+    judgement = choice.judgement
+    return {
+        "running": str(judgement.host.version),
+        "variant": judgement.host.variant,
+        "arch": judgement.host.arch,
+        "seed": judgement.seed,
+        "version_lock": str(judgement.policy.version_lock),
+        "updates": [
+            {
+                "version": str(verdict.update.version),
+                "reason": verdict.reason,
+                "text": explain_verdict(verdict, judgement),
+                "wave": _wave_facts(verdict.place),
+            }
+            for verdict in judgement.verdicts
+        ],
+        "migrations": _migration_facts(choice),
+    }
+
+
+def _migration_facts(choice: Choice) -> list[str] | None:
+    """Return the names in the order of running; None without an update or with a gap."""
+    if not isinstance(choice.outcome, Chosen):
+        return None
+    running, goal = choice.judgement.host.version, choice.outcome.update.version
+    try:
+        return list(migrations.find_chain(choice.manifest, running=running, goal=goal))
+    except UpdogError:
+        return None
+
+
+def _wave_facts(place: WavePosition | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    return {
+        "number": place.number,
+        "count": place.count,
+        "start_bound": place.start_bound,
+        "end_bound": place.end_bound,
+        "ready_at": place.ready_at.isoformat(),
+    }

@@ -1,0 +1,45 @@
+"""The part that `update` and `update-image` share: choose, plan, install."""
+
+from collections.abc import Callable
+
+from semver import Version
+
+from updog.choice import NoUpdate
+from updog.commands.choosing import make_choice, report_none
+from updog.commands.output import NOTHING_CHANGED, leaving
+from updog.commands.session import Session
+from updog.machine import Machine
+from updog.plan import plan
+from updog.progress import for_this_terminal
+from updog.update import Installed, install, keep_migrations, log_trust
+
+
+def choose_and_install(
+    session: Session, *, image: Version | None, ignore_waves: bool, undone: str
+) -> Installed | None:
+    """Install the update for this machine, or print why there is none, as `report_none` does."""
+    machine, repository = session.machine, session.repository
+    choice = make_choice(session, image=image, ignore_waves=ignore_waves)
+    if isinstance(choice.outcome, NoUpdate):
+        report_none(choice, choice.outcome, undone=undone)
+        return None
+    with leaving(NOTHING_CHANGED):
+        log_trust(repository, now=session.now)
+        planned = plan(machine, repository, choice.manifest, choice.outcome.update)
+        keep_migrations(machine, repository, planned)
+    with leaving(_unless_begun(machine)):
+        return install(machine, repository, planned, for_this_terminal())
+
+
+def _unless_begun(machine: Machine) -> Callable[[], str]:
+    """Say that nothing was changed as long as the history does not say that it was begun."""
+    before = machine.history.events()
+    return lambda: NOTHING_CHANGED if machine.history.events() == before else ""
+
+
+def words_for_installed(installed: Installed) -> str:
+    """Say what an update that is not activated leaves."""
+    return (
+        f"{installed.version} is in set {installed.set}, not activated; "
+        "`updog update-apply` activates it"
+    )

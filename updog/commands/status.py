@@ -1,0 +1,49 @@
+"""`updog status`: one glance at the machine."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signpost import disk as boot_disk
+from updog.commands.output import print_json, print_result, wants_json
+from updog.commands.session import command, lock_path, read_machine, read_trusted_root
+from updog.history import settle
+from updog.lock import find_holder
+from updog.metadata import read_versions
+from updog.status import assess, status_facts, status_lines
+
+
+@command("status", example="updog status --json")
+def status() -> None:
+    """Say what runs, what is staged and what boots next. Needs no network."""
+    machine = read_machine()
+    now = datetime.now(UTC)
+    state = boot_disk.read(machine.location).state
+    events = machine.history.events()
+    outcome = settle(events, state, now=now)
+    if outcome is not None:
+        events = (*events, outcome)
+    metadata = read_versions(read_trusted_root(machine.config), machine.config.paths.metadata_cache)
+    found = assess(
+        machine.host,
+        state,
+        events,
+        metadata,
+        may_read_metadata=_may_read(machine.config.paths.metadata_cache),
+        writer=find_holder(lock_path(machine.config)),
+    )
+    if wants_json():
+        print_json(status_facts(found, machine.config))
+    else:
+        print_result("\n".join(status_lines(found, machine.config, now=now)))
+
+
+def _may_read(cache: Path) -> bool:
+    """Tell whether this user can see what is in the cache, or that there is nothing."""
+    try:
+        files = [cache, *cache.iterdir()]
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return all(os.access(each, os.R_OK) for each in files)

@@ -1,0 +1,261 @@
+"""The agent's settings: a TOML file turned into one frozen `Config`.
+
+Decides what each setting means and refuses everything that it does not know or cannot use, naming
+the setting. Opens no file but the configuration: whether a path in it exists is for its user to
+find out.
+"""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from signpost.sets import SetName
+from updog.errors import ConfigError
+from updog.files import read_small_text
+from updog.names import quoted
+from updog.versions import LATEST, VersionLock, parse_version_lock
+from updog.waves import SEEDS, Seed
+
+_MOST_BYTES = 1 << 20
+
+# How tomllib words a key, or a table, that stands there twice.
+_DUPLICATE = re.compile(
+    r"Cannot (?:overwrite a value|declare .* twice)(?P<where> \(at .*\))", re.DOTALL
+)
+
+# How msgspec words a value that does not fit, and a missing one.
+_MISFIT = re.compile(r"(?P<why>.*) - at `\$\.(?P<where>.*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<key>.*)`")
+
+_EXAMPLES = {
+    "metadata_base_url": '"https://updates.example/metadata"',
+    "targets_base_url": '"https://updates.example/targets"',
+    "seed": "1311 (a number from 0 to 2047, drawn once for each machine)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the agent finds and keeps its files."""
+
+    trusted_root: Path = Path("/usr/share/updog/root.json")
+    metadata_cache: Path = Path("/var/cache/bottlerocket-metadata")
+    migrations: Path = Path("/var/lib/bottlerocket-migrations")
+    state: Path = Path("/var/lib/updog")
+    os_release: Path = Path("/etc/os-release")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSettings:
+    """Which disk to update and which of its sets runs; None is to be found out from the system.
+
+    `active_file` holds the name of the running set, as left there by whatever booted the machine.
+    """
+
+    path: Path | None = None
+    active: SetName | None = None
+    active_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebootSettings:
+    """How to restart the machine: the absolute path of a program, and its arguments."""
+
+    command: tuple[str, ...] = ("/usr/bin/systemctl", "reboot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of the agent, checked.
+
+    The proxy serves `http:` and `https:` addresses alike, except those of the hosts in `no_proxy`.
+    """
+
+    metadata_base_url: str
+    targets_base_url: str
+    seed: Seed
+    version_lock: VersionLock = LATEST
+    ignore_waves: bool = False
+    https_proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    paths: Paths = field(default_factory=Paths)
+    disk: DiskSettings = field(default_factory=DiskSettings)
+    reboot: RebootSettings = field(default_factory=RebootSettings)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Relative paths in it start from the directory that it lies in.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or holds a key or a value that cannot be used.
+    """
+    try:
+        return _parse(_parse_toml(_read(path)), path.absolute().parent)
+    except (ValueError, RecursionError) as err:
+        raise ConfigError(f"configuration {path}: {err}") from err
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_small_text(path, limit_bytes=_MOST_BYTES)
+    except OSError as err:
+        raise ConfigError(
+            f"cannot read configuration {path}: {err.strerror}; give --config or UPDOG_CONFIG"
+        ) from err
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        if twice := _DUPLICATE.fullmatch(str(err)):
+            raise ValueError(f"a setting stands there twice{twice['where']}; keep one") from err
+        raise
+
+
+def _parse(table: dict[str, Any], directory: Path) -> Config:
+    _refuse_unknown_keys(table, Config)
+    _refuse_unprintable(table)
+    lock = _parse_lock(table.pop("version_lock", "latest"))
+    config = dataclasses.replace(_convert(table, directory), version_lock=lock)
+    _check(config)
+    return config
+
+
+def _refuse_unknown_keys(table: Mapping[str, Any], shape: type, prefix: str = "") -> None:
+    """Refuse keys that the dataclass `shape` has no field for, in inner tables too."""
+    known = {each.name: each.type for each in dataclasses.fields(shape)}
+    for key, value in table.items():
+        if key not in known:
+            raise ValueError(_unknown_key(prefix, key, list(known)))
+        inner = known[key]
+        if isinstance(value, dict) and isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            _refuse_unknown_keys(value, inner, f"{prefix}{key}.")
+
+
+def _unknown_key(prefix: str, key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {prefix}{nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+    return f"unknown setting {quoted(prefix + key)}; {hint}"
+
+
+def _refuse_unprintable(value: object, where: str = "") -> None:
+    """Refuse what no path, address or version may hold and no terminal should be sent."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_unprintable(inner, f"{where}.{key}" if where else key)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_unprintable(inner, where)
+    elif isinstance(value, str) and not value.isprintable():
+        raise ValueError(
+            f"{where} holds a character that cannot be shown: {quoted(value)}; remove it"
+        )
+
+
+def _parse_lock(value: object) -> VersionLock:
+    try:
+        return parse_version_lock(msgspec.convert(value, str))
+    except (msgspec.ValidationError, ValueError) as err:
+        raise ValueError(f"version_lock: {_plain(str(err))}") from err
+
+
+def _convert(table: dict[str, Any], directory: Path) -> Config:
+    """Turn the table into a Config by the types of its fields."""
+
+    def resolve(kind: type, value: object) -> object:
+        if kind is not Path:
+            raise NotImplementedError(kind)
+        return directory / _path_text(value)
+
+    try:
+        return msgspec.convert(table, Config, dec_hook=resolve)
+    except msgspec.ValidationError as err:
+        raise ValueError(_explain(str(err))) from err
+
+
+def _path_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    if not value:
+        raise ValueError("is empty; give a path or leave the line out")
+    return value
+
+
+def _explain(message: str) -> str:
+    """Reword msgspec's message: the setting first, and what to write where it is missing."""
+    if missing := _MISSING.fullmatch(message):
+        key = missing["key"]
+        return f"{key} is missing; add a line like {key} = {_EXAMPLES[key]}"
+    if misfit := _MISFIT.fullmatch(message):
+        return f"{misfit['where']}: {_plain(misfit['why'])}"
+    return message
+
+
+def _plain(message: str) -> str:
+    return message.replace("`", "").replace("Expected", "expected")
+
+
+def _check(config: Config) -> None:
+    """Refuse values of the right type that cannot work."""
+    _check_base_url("metadata_base_url", config.metadata_base_url)
+    _check_base_url("targets_base_url", config.targets_base_url)
+    _check_proxy(config.https_proxy)
+    _check_seed(config.seed)
+    _check_disk(config.disk)
+    _check_reboot(config.reboot)
+
+
+def _check_base_url(key: str, url: str) -> None:
+    if not (_is_web_address(url) or _is_file_address(url)):
+        raise ValueError(
+            f"{key}: {quoted(url)} is no address of a directory; "
+            "write https://HOST/DIRECTORY, http://HOST/DIRECTORY or file:///DIRECTORY"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError(f"{key}: {quoted(url)} holds a query or a fragment; remove it")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        return False
+
+
+def _is_file_address(url: str) -> bool:
+    return url.startswith("file:///")
+
+
+def _check_proxy(url: str | None) -> None:
+    if url is not None and not _is_web_address(url):
+        raise ValueError(f"https_proxy: {quoted(url)} is no proxy; write http://HOST:PORT")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed is {seed}; it must be from 0 to {SEEDS - 1}")
+
+
+def _check_disk(disk: DiskSettings) -> None:
+    if disk.active is not None and disk.active_file is not None:
+        raise ValueError("disk.active and disk.active_file both say what runs; keep one")
+
+
+def _check_reboot(reboot: RebootSettings) -> None:
+    if not reboot.command or not Path(reboot.command[0]).is_absolute():
+        raise ValueError(
+            "reboot.command must begin with the absolute path of a program, "
+            'like ["/usr/bin/systemctl", "reboot"]'
+        )

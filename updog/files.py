@@ -1,0 +1,37 @@
+"""Small files that others wrote, read with care.
+
+Refuses what is no regular file, so that a pipe cannot hold a run up, and what is larger than such a
+file ever is. Does not judge what a file holds.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_small_file(path: Path, *, limit_bytes: int) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        OSError: It cannot be opened or read.
+        ValueError: It is no regular file, or larger than the limit; the message says which.
+    """
+    # O_NONBLOCK: else opening a pipe waits for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor, not a path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise ValueError(f"it holds more than {limit_bytes >> 10} KiB")
+    return data
+
+
+def read_small_text(path: Path, *, limit_bytes: int) -> str:
+    """Return what a text file holds; raises as `read_small_file` does, also if it is not UTF-8."""
+    data = read_small_file(path, limit_bytes=limit_bytes)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        line = data.count(b"\n", 0, err.start) + 1
+        raise ValueError(f"it is not UTF-8 text: line {line} holds other bytes") from err

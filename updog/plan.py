@@ -1,0 +1,104 @@
+"""What an update will do, checked while both sets are still untouched.
+
+Decides whether an update can be installed at all: targets, sizes, partitions, boot flags,
+migrations. Refuses early whatever can be refused early; writes nothing.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from signpost import disk as boot_disk
+from signpost import state as boot_state
+from signpost.disk import BootDisk, Window
+from signpost.sets import PartitionSet, SetName, Sets
+from updog import migrations
+from updog.errors import PartitionError
+from updog.install import Role
+from updog.machine import Machine
+from updog.manifest import Images, Manifest, Update
+from updog.metadata import Repository, Target
+from updog.partition import describe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be done, checked as far as it can be without changing anything."""
+
+    update: Update
+    sets: Sets
+    inactive: SetName
+    targets: Mapping[Role, Target]
+    windows: Mapping[Role, Window]
+    migrations: tuple[str, ...]
+
+    @property
+    def download_bytes(self) -> int:
+        """What has to be fetched for the images."""
+        return sum(target.length for target in self.targets.values())
+
+
+def plan(machine: Machine, repository: Repository, manifest: Manifest, update: Update) -> Plan:
+    """Check everything that can be checked while both sets are still untouched.
+
+    Raises:
+        UpdogError: targets, migrations or partitions do not fit, or an image cannot be fetched.
+        SignpostError: the disk or its flags forbid an update.
+    """
+    found = boot_disk.read(machine.location)
+    boot_state.clear_inactive(found.state)
+    boot_disk.require_writable(machine.location)
+    inactive = boot_state.inactive_set(found.state)
+    windows = _windows(found, found.sets[inactive])
+    targets = {role: repository.target(_name(update.images, role)) for role in Role}
+    for role in Role:
+        _refuse_too_large(targets[role], windows[role], role)
+    chain = migrations.find_chain(manifest, running=machine.host.version, goal=update.version)
+    for name in chain:
+        repository.target(name)
+    return Plan(
+        update=update,
+        sets=found.sets,
+        inactive=inactive,
+        targets=targets,
+        windows=windows,
+        migrations=chain,
+    )
+
+
+def require_images(planned: Plan, repository: Repository) -> None:
+    """Fetch the beginning of every image: one that is not there is found out before it is needed.
+
+    Raises:
+        TransportError: an image cannot be fetched.
+    """
+    for target in planned.targets.values():
+        with closing(repository.stream(target)) as chunks:
+            next(chunks, None)
+
+
+def _windows(found: BootDisk, one: PartitionSet) -> dict[Role, Window]:
+    return {
+        Role.BOOT: found.window(one.boot),
+        Role.ROOT: found.window(one.root),
+        Role.HASH: found.window(one.hash),
+    }
+
+
+def _name(images: Images, role: Role) -> str:
+    match role:
+        case Role.BOOT:
+            return images.boot
+        case Role.ROOT:
+            return images.root
+        case Role.HASH:
+            return images.hash
+
+
+def _refuse_too_large(target: Target, window: Window, role: Role) -> None:
+    needed = target.uncompressed_length
+    if needed is not None and needed > window.length_bytes:
+        raise PartitionError(
+            f"cannot write the {role} image to {describe(window)}: the partition holds "
+            f"{window.length_bytes} bytes, the image needs {needed} (both sets are untouched)"
+        )

@@ -1,0 +1,419 @@
+"""The sequence of an update, one line a step, and what is left when a step fails.
+
+    refresh trust -> read the manifest -> choose -> plan
+      -> clear the inactive set -> write and prove hash, root, boot -> mark valid -> upgrade
+
+Decides the order. What can be refused early, `plan` refuses before anything is cleared; every later
+error tells in which state both sets are.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from semver import Version
+
+from signpost import disk as boot_disk
+from signpost import state as boot_state
+from signpost.disk import BootDisk, Window
+from signpost.errors import SignpostError
+from signpost.sets import SetName
+from updog import migrations
+from updog.choice import Judgement, Policy, judge
+from updog.errors import PartitionError, UpdogError
+from updog.history import Event, EventKind, quarantined, settle, staged_version
+from updog.install import (
+    Image,
+    Role,
+    Written,
+    check_image,
+    content_digest,
+    open_tree,
+    prove,
+    write_image,
+)
+from updog.machine import Machine
+from updog.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from updog.metadata import Repository, Target
+from updog.partition import OpenPartition, describe, open_for_reading, open_for_writing
+from updog.plan import Plan, require_images
+from updog.progress import Advance, Progress
+from updog.units import duration, size
+from updog.verity import TreeReader
+
+MANIFEST: Final = "manifest.json"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """An update that stands in the inactive set, proven and marked valid."""
+
+    version: Version
+    set: SetName
+    bytes: int
+    seconds: float
+
+
+def remember_boot(machine: Machine, *, now: datetime) -> None:
+    """Record what became of an activated update, if the machine has been restarted since."""
+    damage = machine.history.damage()
+    if damage is not None:
+        _log.warning("history", summary=damage)
+    state = boot_disk.read(machine.location).state
+    event = settle(machine.history.events(), state, now=now)
+    if event is not None:
+        machine.history.append(event)
+        _log.info(
+            event.kind,
+            summary=f"{event.version} in set {event.set}",
+            version=str(event.version),
+            set=event.set,
+        )
+
+
+def consult(
+    machine: Machine,
+    repository: Repository,
+    *,
+    forced: Version | None,
+    ignore_waves: bool,
+    now: datetime,
+) -> tuple[Manifest, Judgement]:
+    """Refresh trust, read the manifest and judge every update for this machine.
+
+    Raises:
+        TrustError: the repository is not to be believed.
+        TransportError: it cannot be reached.
+        ManifestError: what it signed makes no sense.
+    """
+    repository.refresh()
+    manifest = read_manifest(repository)
+    policy = Policy(
+        version_lock=machine.config.version_lock,
+        ignore_waves=ignore_waves or machine.config.ignore_waves,
+        forced=forced,
+        quarantined=quarantined(machine.history.events()),
+    )
+    return manifest, judge(manifest, machine.host, policy=policy, seed=machine.config.seed, now=now)
+
+
+def log_trust(repository: Repository, *, now: datetime) -> None:
+    """Say which metadata the choice rests on."""
+    versions = repository.versions
+    left = versions.timestamp_expires - now
+    _log.info(
+        "trust",
+        summary=(
+            f"root v{versions.root}, timestamp v{versions.timestamp} (expires in {duration(left)})"
+        ),
+        root=versions.root,
+        timestamp=versions.timestamp,
+        expires=versions.timestamp_expires.isoformat(),
+    )
+
+
+def read_manifest(repository: Repository) -> Manifest:
+    """Fetch, verify and read the list of updates."""
+    target = repository.target(MANIFEST)
+    return parse_manifest(repository.read(target, max_length=MAX_MANIFEST_BYTES))
+
+
+def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
+    """Fetch and check every image and throw it away: the update can be installed.
+
+    Raises:
+        UpdogError: an image cannot be fetched, is not as signed, or is too large.
+    """
+    tree: TreeReader | None = None
+    for role in Role:
+        target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
+        with progress.image(role, target.length) as advance:
+            tree = check_image(_image(role, target, repository, advance), room_bytes, tree=tree)
+    if tree is None:
+        _log.warning(
+            "prepare",
+            summary="the hash tree is too large to keep: the root was not compared with it",
+        )
+
+
+def keep_migrations(machine: Machine, repository: Repository, planned: Plan) -> None:
+    """Fetch the migrations of a plan, if it has any, and keep them for the reboot."""
+    if planned.migrations:
+        migrations.keep(repository, planned.migrations, machine.config.paths.migrations)
+        count = len(planned.migrations)
+        _log.info("migrations", summary=f"{count} kept for the reboot", count=count)
+
+
+def install(
+    machine: Machine, repository: Repository, planned: Plan, progress: Progress
+) -> Installed:
+    """Write an update into the inactive set, prove it, and mark the set valid.
+
+    Raises:
+        UpdogError: the text says which step failed and what state both sets are in.
+        SignpostError: a boot flag could not be changed; likewise.
+    """
+    if _stands_already(machine, planned):
+        return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
+    _log_plan(machine, planned)
+    require_images(planned, repository)
+    machine.history.append(_event(EventKind.STARTED, planned, running=machine.host.version))
+    started = time.monotonic()
+    try:
+        with _opened(planned.windows) as partitions:
+            _clear(machine, planned)
+            with _telling_what_is_left(planned):
+                _Installation(
+                    planned=planned, repository=repository, partitions=partitions, progress=progress
+                ).run()
+            _mark_valid(machine, planned)
+    except (UpdogError, SignpostError) as err:
+        _record_failure(machine, planned, err)
+        raise
+    installed = Installed(
+        version=planned.update.version,
+        set=planned.inactive,
+        bytes=planned.download_bytes,
+        seconds=time.monotonic() - started,
+    )
+    _record_installed(machine, planned, installed)
+    return installed
+
+
+def _stands_already(machine: Machine, planned: Plan) -> bool:
+    """Whether the inactive set holds this very update, by its history, flags and signed digests."""
+    state = boot_disk.read(machine.location).state
+    if not state.flags[planned.inactive].tries:
+        return False
+    events = machine.history.events()
+    if staged_version(events, state, planned.inactive) != planned.update.version:
+        return False
+    if not all(_holds(planned.windows[role], planned.targets[role]) for role in Role):
+        return False
+    _log.info(
+        "staged",
+        summary=f"{planned.update.version} stands in set {planned.inactive} already, as signed",
+        version=str(planned.update.version),
+        set=planned.inactive,
+    )
+    return True
+
+
+def _holds(window: Window, target: Target) -> bool:
+    """Whether a partition holds what a target unpacks to, as far as the publisher signed that."""
+    length, sha256 = target.uncompressed_length, target.uncompressed_sha256
+    if length is None or sha256 is None:
+        return False
+    try:
+        with open_for_reading(window) as partition:
+            partition.forget_cached()
+            return content_digest(partition, length) == sha256
+    except PartitionError:  # what cannot be read is written anew
+        return False
+
+
+def _clear(machine: Machine, planned: Plan) -> None:
+    boot_disk.change(machine.location, boot_state.clear_inactive, expected=planned.sets)
+
+
+def _mark_valid(machine: Machine, planned: Plan) -> None:
+    """Mark the set valid, unless its partitions have moved since they were opened."""
+    try:
+        boot_disk.change(machine.location, boot_state.mark_inactive_valid, expected=planned.sets)
+    except (SignpostError, KeyboardInterrupt) as err:
+        raise UpdogError(
+            f"{planned.update.version} stands in set {planned.inactive}, but the set could not be "
+            f"marked valid: {str(err) or 'interrupted'}. It "
+            f"will not boot; set {planned.inactive.other} is untouched. Run the command again"
+        ) from err
+
+
+def _log_plan(machine: Machine, planned: Plan) -> None:
+    version = planned.update.version
+    direction = "downgrade " if version < machine.host.version else ""
+    _log.info(
+        "update",
+        summary=(
+            f"{direction}{machine.host.version} -> {version}, {size(planned.download_bytes)} to "
+            f"fetch, into set {planned.inactive}"
+        ),
+        running=str(machine.host.version),
+        version=str(version),
+        bytes=planned.download_bytes,
+        set=planned.inactive,
+        partitions=[describe(planned.windows[role]) for role in Role],
+    )
+
+
+@contextmanager
+def _opened(windows: Mapping[Role, Window]) -> Iterator[dict[Role, OpenPartition]]:
+    """Open all partitions of a set for this process alone, before anything is cleared."""
+    with ExitStack() as stack:
+        yield {
+            role: stack.enter_context(open_for_writing(window)) for role, window in windows.items()
+        }
+
+
+@contextmanager
+def _telling_what_is_left(planned: Plan) -> Iterator[None]:
+    """Add to an error the state that it leaves."""
+    inactive, active = planned.inactive, planned.inactive.other
+    try:
+        yield
+    except (UpdogError, SignpostError, KeyboardInterrupt) as err:
+        why = str(err) or "interrupted"
+        raise UpdogError(
+            f"update to {planned.update.version} stopped: {why}. Set {inactive} is cleared and "
+            f"will not boot; set {active} is untouched. Run the command again to start over"
+        ) from err
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Installation:
+    """The writing and proving of one set."""
+
+    planned: Plan
+    repository: Repository
+    partitions: Mapping[Role, OpenPartition]
+    progress: Progress
+
+    def run(self) -> None:
+        """Write the images, the hash tree first, and read each back before the next."""
+        written = self._install(Role.HASH, tree=None)
+        tree = open_tree(written, self.partitions[Role.HASH])
+        self._install(Role.ROOT, tree=tree)
+        self._install(Role.BOOT, tree=None)
+        _log.info(
+            "verify",
+            summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
+            set=self.planned.inactive,
+        )
+
+    def _install(self, role: Role, *, tree: TreeReader | None) -> Written:
+        target, partition = self.planned.targets[role], self.partitions[role]
+        started = time.monotonic()
+        with self.progress.image(role, target.length) as advance:
+            written = write_image(
+                _image(role, target, self.repository, advance), partition, tree=tree
+            )
+        _log_written(target, written, seconds=time.monotonic() - started)
+        prove(written, partition, tree=tree)
+        return written
+
+
+def _log_written(target: Target, written: Written, *, seconds: float) -> None:
+    _log.info(
+        written.role,
+        summary=(
+            f"{size(target.length)} fetched, {size(written.length_bytes)} written in "
+            f"{duration(timedelta(seconds=seconds))}"
+        ),
+        fetched_bytes=target.length,
+        written_bytes=written.length_bytes,
+        seconds=round(seconds, 3),
+    )
+
+
+def _image(role: Role, target: Target, repository: Repository, advance: Advance) -> Image:
+    return Image(
+        role=role,
+        name=target.name,
+        chunks=_counted(repository.stream(target), advance),
+        content_length=target.uncompressed_length,
+        content_sha256=target.uncompressed_sha256,
+    )
+
+
+def _counted(chunks: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        advance(len(chunk))
+
+
+def activate(machine: Machine) -> Version:
+    """Let the next boot try what updog installed into the inactive set.
+
+    Raises:
+        UpdogError: updog installed nothing there.
+        SignpostError: the flags forbid it, or cannot be written.
+    """
+    found = boot_disk.read(machine.location)
+    inactive = boot_state.inactive_set(found.state)
+    version = staged_version(machine.history.events(), found.state, inactive)
+    if version is None:
+        raise UpdogError(
+            f"set {inactive} holds no update that updog has installed and proven; "
+            "run `updog update-image` first"
+        )
+    changed = boot_disk.change(machine.location, boot_state.upgrade_to_inactive)
+    if changed.steps or machine.history.events()[-1].kind is not EventKind.ACTIVATED:
+        _record(machine, EventKind.ACTIVATED, version, inactive)
+    _log_flags(changed.after, inactive)
+    return version
+
+
+def _log_flags(found: BootDisk, inactive: SetName) -> None:
+    flags = found.state.flags
+    _log.info(
+        "flags",
+        summary=(
+            f"{inactive}: priority {flags[inactive].priority}, {flags[inactive].tries} try; "
+            f"{inactive.other}: priority {flags[inactive.other].priority}, successful"
+        ),
+        next=boot_state.next_set(found.state),
+    )
+
+
+def revert(machine: Machine) -> Version | None:
+    """Take an activated update back before it is booted; return its version, where known.
+
+    Raises:
+        UpdogError: no update is pending.
+        SignpostError: the flags forbid it, or cannot be written.
+    """
+    found = boot_disk.read(machine.location)
+    inactive = boot_state.inactive_set(found.state)
+    following = boot_state.next_set(found.state)
+    if following is not inactive:
+        raise UpdogError(
+            f"no update is pending: the next boot takes set {following or 'none'}, "
+            "nothing was changed"
+        )
+    version = staged_version(machine.history.events(), found.state, inactive)
+    boot_disk.change(machine.location, boot_state.cancel_upgrade)
+    if version is not None:
+        _record(machine, EventKind.REVERTED, version, inactive)
+    return version
+
+
+def _record(machine: Machine, kind: EventKind, version: Version, name: SetName) -> None:
+    machine.history.append(Event(time=datetime.now(UTC), kind=kind, version=version, set=name))
+
+
+def _record_failure(machine: Machine, planned: Plan, failure: Exception) -> None:
+    """Note a failure, unless that fails too: the first error is the one to be told."""
+    with suppress(UpdogError):
+        machine.history.append(_event(EventKind.FAILED, planned, error=str(failure)))
+
+
+def _record_installed(machine: Machine, planned: Plan, installed: Installed) -> None:
+    seconds = round(installed.seconds, 3)
+    machine.history.append(
+        _event(EventKind.INSTALLED, planned, bytes=installed.bytes, seconds=seconds)
+    )
+
+
+def _event(kind: EventKind, planned: Plan, **facts: Any) -> Event:
+    return Event(
+        time=datetime.now(UTC),
+        kind=kind,
+        version=planned.update.version,
+        set=planned.inactive,
+        **facts,
+    )

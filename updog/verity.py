@@ -1,0 +1,259 @@
+"""Blocks of a root image <-> its dm-verity hash tree.
+
+Decides whether a block is the one that the tree vouches for, and builds the tree of an image.
+Refuses trees of any kind but the one that `veritysetup format` makes by default: version 1, sha256,
+4096-byte blocks, superblock first. Reads a tree a block at a time, so that an image of any size
+needs the same memory. Whether the tree itself may be believed is the caller's to know.
+
+Source: the Linux kernel's Documentation/admin-guide/device-mapper/verity.rst and cryptsetup's
+on-disk format of the superblock.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from updog.errors import ImageError
+
+BLOCK_BYTES: Final = 4096
+_DIGEST_BYTES: Final = 32
+_DIGESTS_A_BLOCK: Final = BLOCK_BYTES // _DIGEST_BYTES
+_SUPERBLOCK: Final = struct.Struct("<8sII16s32sIIQH6s256s168s")
+_SIGNATURE: Final = b"verity\0\0"
+_MAX_DATA_BLOCKS: Final = 1 << 32
+"""16 TiB: a bound on what a damaged superblock can make us compute."""
+
+ReadAt = Callable[[int, int], bytes]
+"""`read(offset_bytes, length_bytes)` returns exactly that range of a hash image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superblock:
+    """The facts of a tree: identity, salt and the number of data blocks it covers."""
+
+    uuid: bytes
+    salt: bytes
+    data_blocks: int
+
+    @classmethod
+    def parse(cls, block: bytes) -> "Superblock":
+        """Read a superblock.
+
+        Raises:
+            ImageError: the bytes are none, or describe a tree of another kind.
+        """
+        fields = _SUPERBLOCK.unpack_from(block)
+        if fields[0] != _SIGNATURE:
+            raise ImageError("the hash image holds no dm-verity superblock")
+        kind = (fields[1], fields[2], fields[4].rstrip(b"\0"), fields[5], fields[6])
+        if kind != (1, 1, b"sha256", BLOCK_BYTES, BLOCK_BYTES):
+            raise ImageError(
+                "the hash image is not of the supported kind (dm-verity version 1, sha256, "
+                "4096-byte blocks)"
+            )
+        if not 0 < fields[7] <= _MAX_DATA_BLOCKS or fields[8] > len(fields[10]):
+            raise ImageError("the superblock of the hash image is damaged")
+        return cls(uuid=fields[3], data_blocks=fields[7], salt=fields[10][: fields[8]])
+
+    def serialise(self) -> bytes:
+        """Return the superblock padded to one block."""
+        packed = _SUPERBLOCK.pack(
+            _SIGNATURE,
+            1,
+            1,
+            self.uuid,
+            b"sha256",
+            BLOCK_BYTES,
+            BLOCK_BYTES,
+            self.data_blocks,
+            len(self.salt),
+            bytes(6),
+            self.salt,
+            bytes(168),
+        )
+        return packed.ljust(BLOCK_BYTES, b"\0")
+
+    @property
+    def data_bytes(self) -> int:
+        """Length of the root image that the tree covers."""
+        return self.data_blocks * BLOCK_BYTES
+
+    def level_sizes(self) -> list[int]:
+        """Return the blocks in each level of the tree, the leaves' level first."""
+        sizes = []
+        blocks = self.data_blocks
+        while blocks > 1:
+            blocks = -(-blocks // _DIGESTS_A_BLOCK)
+            sizes.append(blocks)
+        return sizes
+
+    @property
+    def image_bytes(self) -> int:
+        """Length of the hash image: the superblock and every level of the tree."""
+        return (1 + sum(self.level_sizes())) * BLOCK_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A hash image and the digest that vouches for it."""
+
+    image: bytes
+    root_digest: bytes
+
+
+def build_tree(data: Iterable[bytes | memoryview], *, salt: bytes, uuid: bytes) -> Tree:
+    """Build the tree of an image, the same bytes as `veritysetup format` gives.
+
+    Args:
+        data: the image in pieces of whole 4096-byte blocks.
+        salt: 0 to 256 bytes that go before every block.
+        uuid: 16 bytes for the superblock.
+
+    Raises:
+        ImageError: the image is empty or no whole number of blocks.
+    """
+    hasher = _BlockHasher(salt)
+    digests = b"".join(hasher.digests(piece) for piece in data)
+    superblock = Superblock(uuid=uuid, salt=salt, data_blocks=len(digests) // _DIGEST_BYTES)
+    if not digests:
+        raise ImageError("an empty image has no hash tree")
+    levels = []
+    while len(digests) > _DIGEST_BYTES:
+        levels.append(_pad(digests))
+        digests = hasher.digests(levels[-1])
+    return Tree(
+        image=superblock.serialise() + b"".join(reversed(levels)),
+        root_digest=digests,
+    )
+
+
+def _pad(level: bytes) -> bytes:
+    return level + bytes(-len(level) % BLOCK_BYTES)
+
+
+class _BlockHasher:
+    """sha256(salt + block), the salt taken in once."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salted = hashlib.sha256(salt)
+
+    def digests(self, data: bytes | memoryview) -> bytes:
+        """Return the digests of consecutive blocks, joined."""
+        view = memoryview(data)
+        if len(view) % BLOCK_BYTES:
+            raise ImageError(f"{len(view)} bytes are no whole number of {BLOCK_BYTES}-byte blocks")
+        return b"".join(self._digests(view))
+
+    def _digests(self, view: memoryview) -> Iterator[bytes]:
+        copy = self._salted.copy
+        for start in range(0, len(view), BLOCK_BYTES):
+            digest = copy()
+            digest.update(view[start : start + BLOCK_BYTES])
+            yield digest.digest()
+
+
+def read_superblock(read: ReadAt, *, length_bytes: int) -> Superblock:
+    """Read the superblock of a hash image that is long enough for the tree that it announces.
+
+    Raises:
+        ImageError: it is none, or too short.
+    """
+    if length_bytes < BLOCK_BYTES:
+        raise ImageError(
+            f"the hash image has {length_bytes} bytes: too few for a dm-verity superblock"
+        )
+    superblock = Superblock.parse(read(0, BLOCK_BYTES))
+    if length_bytes < superblock.image_bytes:
+        raise ImageError(
+            f"the hash image has {length_bytes} bytes, its tree needs {superblock.image_bytes}"
+        )
+    return superblock
+
+
+class TreeReader:
+    """Checks data blocks against a hash image, reading of the tree only what it needs.
+
+    Each hash block is checked against the level above it before it is believed, up to
+    `root_digest`.
+    """
+
+    def __init__(self, read: ReadAt, *, length_bytes: int) -> None:
+        """Open a hash image.
+
+        Args:
+            read: reads it, and may reach further: into what stood there before.
+            length_bytes: where it ends; nothing behind is read.
+
+        Raises:
+            ImageError: it holds no tree of the supported kind, or not all of it.
+        """
+        self._read = read
+        self.superblock = read_superblock(read, length_bytes=length_bytes)
+        self._hasher = _BlockHasher(self.superblock.salt)
+        self._offsets = self._level_offsets()
+        self._cache: dict[int, tuple[int, bytes]] = {}
+        self.root_digest = self._compute_root_digest()
+
+    def _level_offsets(self) -> list[int]:
+        """Return where each level begins; the level nearest to the root is stored first."""
+        offsets: list[int] = []
+        position = BLOCK_BYTES
+        for size in reversed(self.superblock.level_sizes()):
+            offsets.insert(0, position)
+            position += size * BLOCK_BYTES
+        return offsets
+
+    def _compute_root_digest(self) -> bytes:
+        if not self._offsets:
+            raise ImageError("the hash image covers a single block: no system fits in that")
+        return self._hasher.digests(self._read(self._offsets[-1], BLOCK_BYTES))
+
+    def first_bad_block(self, first_block: int, data: bytes | memoryview) -> int | None:
+        """Return the number of the first block that the tree does not vouch for, or None.
+
+        Args:
+            first_block: the number of the first block in `data`.
+            data: whole 4096-byte blocks.
+        """
+        found = self._hasher.digests(data)
+        count = len(found) // _DIGEST_BYTES
+        if first_block + count > self.superblock.data_blocks:
+            return self.superblock.data_blocks
+        expected = self._expected(first_block, count)
+        if found == expected:
+            return None
+        for index in range(count):
+            at = slice(index * _DIGEST_BYTES, (index + 1) * _DIGEST_BYTES)
+            if found[at] != expected[at]:
+                return first_block + index
+        raise AssertionError("two different strings of digests without a difference")
+
+    def _expected(self, first_block: int, count: int) -> bytes:
+        """Return the digests that the tree holds for consecutive data blocks."""
+        first, last = first_block // _DIGESTS_A_BLOCK, (first_block + count - 1) // _DIGESTS_A_BLOCK
+        digests = b"".join(self._hash_block(0, index) for index in range(first, last + 1))
+        start = first_block % _DIGESTS_A_BLOCK * _DIGEST_BYTES
+        return digests[start : start + count * _DIGEST_BYTES]
+
+    def _hash_block(self, level: int, index: int) -> bytes:
+        """Return a block of the tree, checked against the level above."""
+        cached = self._cache.get(level)
+        if cached and cached[0] == index:
+            return cached[1]
+        block = self._read(self._offsets[level] + index * BLOCK_BYTES, BLOCK_BYTES)
+        if self._hasher.digests(block) != self._vouched_digest(level, index):
+            raise ImageError(
+                f"the hash tree contradicts itself: block {index} of level {level} is not the "
+                "one that the level above vouches for"
+            )
+        self._cache[level] = (index, block)
+        return block
+
+    def _vouched_digest(self, level: int, index: int) -> bytes:
+        if level + 1 == len(self._offsets):
+            return self.root_digest
+        above = self._hash_block(level + 1, index // _DIGESTS_A_BLOCK)
+        start = index % _DIGESTS_A_BLOCK * _DIGEST_BYTES
+        return above[start : start + _DIGEST_BYTES]

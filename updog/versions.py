@@ -1,0 +1,139 @@
+"""What a version is, and which versions a version lock admits.
+
+Decides about version numbers alone; which update is taken is `updog.choice`'s business.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from semver import Version
+
+from updog.names import quoted
+
+_LONGEST_VERSION = 100
+
+# Semver demands three numbers; in a range people write `>=1.2`, and mean 1.2.0.
+_SHORT_VERSION = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))?", re.ASCII)
+
+_BOUND = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+
+
+class Operator(StrEnum):
+    """How a bound of a range compares."""
+
+    EQUAL = "=="
+    AT_LEAST = ">="
+    ABOVE = ">"
+    AT_MOST = "<="
+    BELOW = "<"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One condition on a version."""
+
+    operator: Operator
+    version: Version
+
+    def admits(self, version: Version) -> bool:
+        """Tell whether `version` meets this condition."""
+        match self.operator:
+            case Operator.EQUAL:
+                return version == self.version
+            case Operator.AT_LEAST:
+                return version >= self.version
+            case Operator.ABOVE:
+                return version > self.version
+            case Operator.AT_MOST:
+                return version <= self.version
+            case Operator.BELOW:
+                return version < self.version and not _is_prerelease_of(version, self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionLock:
+    """The versions that the operator lets this machine run: all of them when there is no bound."""
+
+    text: str = "latest"
+    bounds: tuple[Bound, ...] = ()
+
+    def admits(self, version: Version) -> bool:
+        """Tell whether `version` meets every bound."""
+        return all(bound.admits(version) for bound in self.bounds)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+LATEST = VersionLock()
+"""No lock: every version is admitted."""
+
+
+def parse_version(text: str) -> Version:
+    """Read a semantic version, which people may write with a `v` before it.
+
+    Raises:
+        ValueError: The text is none; the message says so and how to write one.
+    """
+    return parse_strict_version(text.removeprefix("v"))
+
+
+def parse_strict_version(text: str) -> Version:
+    """Read a semantic version (semver.org, 2.0.0) of at most 100 characters.
+
+    Raises:
+        ValueError: The text is none; the message says so and how to write one.
+    """
+    try:
+        return Version.parse(text if len(text) <= _LONGEST_VERSION else "")
+    except ValueError as err:
+        # Not the library's text: it repeats what it was given, control characters and all.
+        raise ValueError(f"{quoted(text)} is not a version; write it like 1.2.0") from err
+
+
+def parse_version_lock(text: str) -> VersionLock:
+    """Read `latest`, an exact version (`1.2.0`, `v1.2.0`) or a range (`>=1.2,<1.4`).
+
+    Raises:
+        ValueError: The text is none of these; the message says so and what to write.
+    """
+    if text == "latest":
+        return LATEST
+    if text.lstrip().startswith((">", "<")):
+        return VersionLock(text=text, bounds=tuple(_parse_bound(part) for part in text.split(",")))
+    exact = Bound(operator=Operator.EQUAL, version=_parse_exact(text))
+    return VersionLock(text=str(exact.version), bounds=(exact,))
+
+
+def _parse_exact(text: str) -> Version:
+    try:
+        return parse_version(text)
+    except ValueError as err:
+        raise ValueError(
+            f"{quoted(text)} locks no version; write latest, one version like 1.2.0, "
+            "or a range like >=1.2,<1.4"
+        ) from err
+
+
+def _parse_bound(text: str) -> Bound:
+    match = _BOUND.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{quoted(text)} is no bound of a range; write a range like >=1.2,<1.4")
+    operator = Operator(match[1])
+    return Bound(operator=operator, version=_parse_bound_version(match[2], operator))
+
+
+def _parse_bound_version(text: str, operator: Operator) -> Version:
+    short = _SHORT_VERSION.fullmatch(text)
+    if short is None:
+        return parse_version(text)
+    if operator in {Operator.ABOVE, Operator.AT_MOST}:
+        # `<=1.4` may mean with or without 1.4.1: make the writer choose.
+        raise ValueError(f"{operator}{text} is ambiguous; write all three numbers, like {text}.0")
+    return Version.parse(text, optional_minor_and_patch=True)
+
+
+def _is_prerelease_of(version: Version, release: Version) -> bool:
+    """Tell whether `version` leads up to `release`: 1.4.0-rc.1 is below it, not meant by <1.4."""
+    return release.prerelease is None and version.finalize_version() == release.finalize_version()
