@@ -1,0 +1,1 @@
+"""The publisher: keys, images, releases and signed repositories."""

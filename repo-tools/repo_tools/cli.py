@@ -1,0 +1,66 @@
+"""The `repo-tools` command: its groups, and how any error leaves the program.
+
+The only module of this package that exits. Each command is a file of its own, loaded when it runs.
+"""
+
+import signal
+import sys
+from typing import Final, NoReturn
+
+import click
+
+from repo_tools.errors import RepoToolsError
+from repo_tools.jsonoutput import make_options
+from signpost.commandline import LazyCommand, SharingGroup
+from signpost.errors import SignpostError
+from updog.errors import UpdogError
+
+_COMMANDS: Final = {
+    "playground": LazyCommand(
+        module="repo_tools.playground.group",
+        attribute="playground",
+        summary="A machine made of files, with a publisher, to try updates on.",
+    ),
+    "serve": LazyCommand(
+        module="repo_tools.serve",
+        attribute="serve",
+        summary="Serve a directory over HTTP on loopback, for trials.",
+    ),
+}
+
+
+@click.group(
+    cls=SharingGroup,
+    make_options=make_options,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  repo-tools playground create
+  repo-tools playground --help
+  repo-tools serve /srv/updates
+
+Exit codes: 0 done; 1 failed; 2 usage.""",
+)
+@click.version_option(package_name="ab-updog", prog_name="repo-tools")
+def cli(**_shared: object) -> None:
+    """Build releases and repositories for updog, and try them out."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli()
+    except (RepoToolsError, SignpostError, UpdogError) as error:
+        _fail(str(error))
+    except OSError as error:
+        # A full disk or a forbidden directory may show itself at any write.
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"a file could not be read or written: {error.strerror or error}{where}")
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"repo-tools: {message}", err=True)
+    sys.exit(1)

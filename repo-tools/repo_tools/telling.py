@@ -1,0 +1,24 @@
+"""What an interrupted or failing step leaves behind, said in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repo_tools.errors import RepoToolsError
+
+
+@contextmanager
+def telling(doing: str, path: Path, *, left: str) -> Iterator[None]:
+    """Turn a failing file operation, or Ctrl-C, into an error that says what was done and is left.
+
+    Raises:
+        RepoToolsError: "cannot DOING PATH: why; LEFT".
+    """
+    try:
+        yield
+    except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
+        reason = f"{error.strerror or error}{file}"
+        raise RepoToolsError(f"cannot {doing} {path}: {reason}; {left}") from error
+    except KeyboardInterrupt as error:
+        raise RepoToolsError(f"cannot {doing} {path}: interrupted; {left}") from error

@@ -1,0 +1,37 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from repo_tools.durable import place_durably, write_durably
+
+
+def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_durably(path, b"old")
+    with path.open("rb") as reader:
+        write_durably(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_an_interrupted_write_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file.partial").write_bytes(b"half of something longer")
+    write_durably(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, path = tmp_path / "temporary", tmp_path / "file"
+    temporary.write_bytes(b"x")
+    flushed = []
+
+    def record(descriptor: int) -> None:
+        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink(), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", record)
+    place_durably(temporary, path)
+    assert flushed == [(temporary, False), (tmp_path, True)]

@@ -1,0 +1,135 @@
+import http.client
+import time
+from collections.abc import Iterator
+from http.client import HTTPResponse
+from pathlib import Path
+
+import pytest
+
+from repo_tools.errors import AddressInUseError, RepoToolsError
+from repo_tools.server import LOOPBACK, StaticServer, open_server, serving
+
+CONTENT = b"0123456789"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StaticServer]:
+    directory = tmp_path / "served"
+    directory.mkdir()
+    (directory / "file").write_bytes(CONTENT)
+    (directory / "empty.json").write_bytes(b"")
+    (directory / ".hidden").write_bytes(b"no")
+    (directory / "sub").mkdir()
+    (tmp_path / "outside").write_bytes(b"no")
+    (directory / "link").symlink_to(tmp_path / "outside")
+    with serving(directory) as running:
+        yield running
+
+
+def ask(
+    server: StaticServer, path: str, method: str = "GET", **headers: str
+) -> tuple[HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(LOOPBACK, server.server_port, timeout=5)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, headers=named)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_file_is_sent_whole(server: StaticServer) -> None:
+    response, body = ask(server, "/file")
+    assert (response.status, body) == (200, CONTENT)
+    assert response.headers["Accept-Ranges"] == "bytes"
+
+
+def test_an_empty_file_is_sent_too(server: StaticServer) -> None:
+    response, body = ask(server, "/empty.json")
+    assert (response.status, body) == (200, b"")
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_head_sends_the_length_and_no_body(server: StaticServer) -> None:
+    response, body = ask(server, "/file", "HEAD")
+    assert (response.status, response.headers["Content-Length"], body) == (200, "10", b"")
+
+
+def test_a_range_is_sent_with_its_place(server: StaticServer) -> None:
+    response, body = ask(server, "/file", Range="bytes=4-")
+    assert (response.status, body) == (206, b"456789")
+    assert response.headers["Content-Range"] == "bytes 4-9/10"
+
+
+def test_a_range_of_the_same_file_is_sent(server: StaticServer) -> None:
+    tag = ask(server, "/file")[0].headers["ETag"]
+    response, body = ask(server, "/file", Range="bytes=8-", If_Range=tag)
+    assert (response.status, body) == (206, b"89")
+
+
+def test_a_replaced_file_is_sent_whole(server: StaticServer) -> None:
+    tag = ask(server, "/file")[0].headers["ETag"]
+    replacement = server.directory / "new"
+    replacement.write_bytes(b"abcdefghij")
+    replacement.replace(server.directory / "file")
+    response, body = ask(server, "/file", Range="bytes=8-", If_Range=tag)
+    assert (response.status, body) == (200, b"abcdefghij")
+
+
+def test_a_range_behind_the_end_is_refused(server: StaticServer) -> None:
+    response, _ = ask(server, "/file", Range="bytes=10-")
+    assert (response.status, response.headers["Content-Range"]) == (416, "bytes */10")
+
+
+def test_one_connection_takes_several_requests(server: StaticServer) -> None:
+    connection = http.client.HTTPConnection(LOOPBACK, server.server_port, timeout=5)
+    bodies = []
+    for _ in range(3):
+        connection.request("GET", "/file")
+        bodies.append(connection.getresponse().read())
+    connection.close()
+    assert bodies == [CONTENT] * 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/sub", "/nothing", "/.hidden", "/../outside", "/%2e%2e/outside", "/link", "/file%00"],
+)
+def test_nothing_but_visible_files_inside_is_found(server: StaticServer, path: str) -> None:
+    assert ask(server, path)[0].status == 404
+
+
+def test_other_methods_are_refused(server: StaticServer) -> None:
+    assert ask(server, "/file", "POST")[0].status == 501
+
+
+def test_a_taken_port_is_named(server: StaticServer) -> None:
+    message = rf"cannot serve on 127\.0\.0\.1:{server.server_port}: Address already in use"
+    with pytest.raises(AddressInUseError, match=message):
+        open_server(server.directory, port=server.server_port)
+
+
+def test_only_a_directory_can_be_served(tmp_path: Path) -> None:
+    with pytest.raises(RepoToolsError, match=r"cannot serve .*/nowhere: it is not a directory"):
+        open_server(tmp_path / "nowhere", port=0)
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "/file/below", "/loop", "/" + "d/" * 3000])
+def test_a_path_that_cannot_be_looked_up_is_not_found_and_no_defect(
+    server: StaticServer, path: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (server.directory / "loop").symlink_to("loop")
+    assert ask(server, path)[0].status == 404
+    assert capfd.readouterr().err == ""
+
+
+def test_a_small_answer_does_not_wait_for_an_acknowledgement(server: StaticServer) -> None:
+    connection = http.client.HTTPConnection(LOOPBACK, server.server_port, timeout=5)
+    started = time.monotonic()
+    for _ in range(20):
+        connection.request("GET", "/file")
+        connection.getresponse().read()
+    connection.close()
+    # With Nagle's algorithm each but the first takes 40 ms.
+    assert time.monotonic() - started < 0.5
