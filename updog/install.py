@@ -6,11 +6,13 @@ to call anything installed that is not on the disk. Chooses no update and change
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError
 from updog.partition import OpenPartition
 from updog.stream import decompress
@@ -18,8 +20,6 @@ from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
 
 MOST_TREE_BYTES: Final = 64 << 20
 """The largest tree that a rehearsal keeps in memory: that of a root of 8 GiB."""
-
-_PIECE_BYTES: Final = 1 << 20
 
 
 class Role(StrEnum):
@@ -47,16 +47,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What was written into a partition and must be there when it is read back."""
+    """What was written into a partition and must be there when it is read back.
+
+    The sha256 is None where a hash tree vouched for every block instead.
+    """
 
     role: Role
     name: str
     length_bytes: int
-    sha256: str
-
-
-Take = Callable[[int, bytes], None]
-"""`take(offset_bytes, piece)` is given a piece of an image that may be written."""
+    sha256: str | None
 
 
 def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | None) -> Written:
@@ -71,7 +70,7 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         ImageError: the image is not what was signed.
         PartitionError: the partition is too small or the device failed.
     """
-    written = _pass_on(image, partition.window.length_bytes, tree=tree, take=partition.write)
+    written = _pass_on(image, partition.window.length_bytes, tree=tree, work=partition.write)
     partition.flush()
     return written
 
@@ -102,10 +101,10 @@ def check_image(image: Image, room_bytes: int, *, tree: TreeReader | None) -> Tr
         ImageError: the image could not be installed.
     """
     if image.role is not Role.HASH:
-        _pass_on(image, room_bytes, tree=tree if image.role is Role.ROOT else None, take=_drop)
+        _pass_on(image, room_bytes, tree=tree if image.role is Role.ROOT else None, work=_drop)
         return tree
     beginning = _Beginning()
-    written = _pass_on(image, room_bytes, tree=None, take=beginning.keep)
+    written = _pass_on(image, room_bytes, tree=None, work=beginning.keep)
     superblock = read_superblock(beginning.read, length_bytes=written.length_bytes)
     if superblock.image_bytes > MOST_TREE_BYTES:
         return None
@@ -116,58 +115,63 @@ class _Beginning:
     """As much of an image as may be kept in memory."""
 
     def __init__(self) -> None:
-        self._kept = bytearray()
+        self._kept: dict[int, bytes] = {}
 
-    def keep(self, offset: int, piece: bytes) -> None:
+    def keep(self, offset: int, data: memoryview) -> None:
         """Keep a piece, or what there is room for."""
-        self._kept += piece[: max(0, MOST_TREE_BYTES - offset)]
+        self._kept[offset] = bytes(data[: max(0, MOST_TREE_BYTES - offset)])
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return a range of what was kept."""
-        return bytes(self._kept[offset : offset + length])
+        """Return a range of what was kept; a block of a tree never lies in two pieces."""
+        begin = offset // BUFFER_BYTES * BUFFER_BYTES
+        return self._kept.get(begin, b"")[offset - begin : offset - begin + length]
 
 
-def _drop(_offset: int, _piece: bytes) -> None:
+def _drop(_offset: int, _data: memoryview) -> None:
     """Let a piece go: it was only to be checked."""
 
 
-def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, take: Take) -> Written:
-    """Pass an image on piece by piece, none that its tree does not vouch for."""
-    digest = hashlib.sha256()
-    offset = 0
-    for piece in _pieces(image, room_bytes):
+def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> Written:
+    """Pass an image on buffer by buffer, none that its tree does not vouch for.
+
+    A tree says all that a digest could: then none is taken, which would cost as much again.
+    """
+
+    def check(offset: int, data: memoryview) -> None:
         if tree is not None:
-            _require_vouched(image.name, tree, offset, piece)
-        take(offset, piece)
-        digest.update(piece)
-        offset += len(piece)
-    written = Written(
-        role=image.role, name=image.name, length_bytes=offset, sha256=digest.hexdigest()
-    )
+            _require_vouched(image.name, tree, offset, data)
+        work(offset, data)
+
+    digest = hashlib.sha256() if tree is None else None
+    offset = 0
+    with BlockWorkers(check) as workers:
+        for data in decompress(
+            image.chunks, name=image.name, limit_bytes=_limit(image, room_bytes), take=workers.take
+        ):
+            if digest is not None:
+                digest.update(data)
+            workers.hand_over(offset, data)
+            offset += len(data)
+        workers.finish()
+    sha256 = None if digest is None else digest.hexdigest()
+    written = Written(role=image.role, name=image.name, length_bytes=offset, sha256=sha256)
     _require_whole(written, tree)
     _require_signed_content(image, written)
     return written
 
 
-def _pieces(image: Image, room_bytes: int) -> Iterator[bytes]:
-    """Yield the content in pieces of 1 MiB, so that they hold whole blocks."""
+def _limit(image: Image, room_bytes: int) -> int:
+    """Return the most that an image may unpack to."""
     limit = room_bytes if image.content_length is None else image.content_length
     if limit > room_bytes:
         raise ImageError(
             f"{image.name}: the image has {limit} bytes, its partition holds {room_bytes}"
         )
-    pending = bytearray()
-    for piece in decompress(image.chunks, name=image.name, limit_bytes=limit):
-        pending += piece
-        while len(pending) >= _PIECE_BYTES:
-            yield bytes(pending[:_PIECE_BYTES])
-            del pending[:_PIECE_BYTES]
-    if pending:
-        yield bytes(pending)
+    return limit
 
 
-def _require_vouched(name: str, tree: TreeReader, offset: int, piece: bytes) -> None:
-    bad = tree.first_bad_block(offset // BLOCK_BYTES, piece)
+def _require_vouched(name: str, tree: TreeReader, offset: int, data: memoryview) -> None:
+    bad = tree.first_bad_block(offset // BLOCK_BYTES, data)
     if bad is not None:
         raise ImageError(f"{name}: block {bad} is not the one that the hash tree vouches for")
 
@@ -188,7 +192,7 @@ def _require_signed_content(image: Image, written: Written) -> None:
             f"{image.name}: decompressed to {written.length_bytes} bytes, "
             f"{image.content_length} were signed"
         )
-    if image.content_sha256 is not None and image.content_sha256 != written.sha256:
+    if written.sha256 is not None and image.content_sha256 not in (None, written.sha256):
         raise ImageError(f"{image.name}: the content is not what was signed (sha256 differs)")
 
 
@@ -226,9 +230,43 @@ def content_digest(partition: OpenPartition, length_bytes: int) -> str:
         PartitionError: the medium cannot be read.
     """
     digest = hashlib.sha256()
-    for _, piece in partition.pieces(length_bytes):
-        digest.update(piece)
+    buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+    for offset in range(0, length_bytes, BUFFER_BYTES):
+        data = buffer[: length_bytes - offset]
+        partition.read_into(offset, data)
+        digest.update(data)
     return digest.hexdigest()
+
+
+def find_bad_block(partition: OpenPartition, tree: TreeReader) -> int | None:
+    """Return the number of the first block of a root partition that its tree does not vouch for.
+
+    Raises:
+        ImageError: the tree contradicts itself.
+        PartitionError: the partition cannot be read.
+    """
+
+    def check(offset: int, buffer: memoryview) -> None:
+        partition.read_into(offset, buffer)
+        bad = tree.first_bad_block(offset // BLOCK_BYTES, buffer)
+        if bad is not None:
+            raise _BadBlock(bad)
+
+    length_bytes = tree.superblock.data_bytes
+    try:
+        with BlockWorkers(check) as workers:
+            for offset in range(0, length_bytes, BUFFER_BYTES):
+                workers.hand_over(offset, workers.take()[: length_bytes - offset])
+            workers.finish()
+    except _BadBlock as found:
+        return found.number
+    return None
+
+
+class _BadBlock(Exception):  # noqa: N818 -- an outcome, not a defect
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def prove_tree(partition: OpenPartition, tree: TreeReader, *, name: str) -> None:
@@ -238,10 +276,9 @@ def prove_tree(partition: OpenPartition, tree: TreeReader, *, name: str) -> None
         ImageError: a block differs; the first one is named.
         PartitionError: the partition cannot be read.
     """
-    for offset, piece in partition.pieces(tree.superblock.data_bytes):
-        bad = tree.first_bad_block(offset // BLOCK_BYTES, piece)
-        if bad is not None:
-            raise ImageError(
-                f"{name}: block {bad} of the root partition is not the one that the hash tree "
-                "vouches for; the medium may be failing"
-            )
+    bad = find_bad_block(partition, tree)
+    if bad is not None:
+        raise ImageError(
+            f"{name}: block {bad} of the root partition is not the one that the hash tree "
+            "vouches for; the medium may be failing"
+        )

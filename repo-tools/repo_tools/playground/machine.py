@@ -26,8 +26,9 @@ from signpost.disk import Window
 from signpost.sets import SetName
 from updog.errors import ConfigError, ImageError, PartitionError
 from updog.host import read_host
+from updog.install import find_bad_block
 from updog.partition import open_for_reading
-from updog.verity import BLOCK_BYTES, TreeReader
+from updog.verity import TreeReader
 
 _MOST_RESETS: Final = 4
 """After so many panics in a row the simulation stops; a real machine would go on for ever."""
@@ -198,10 +199,9 @@ def _verify(chosen: _Chosen) -> Verified:
     with open_for_reading(chosen.hash) as hashes, open_for_reading(chosen.root) as root:
         reader = TreeReader(hashes.read, length_bytes=hashes.window.length_bytes)
         _refuse_other_tree(table, reader)
-        for offset, piece in root.pieces(table.data_blocks * BLOCK_BYTES):
-            bad = reader.first_bad_block(offset // BLOCK_BYTES, piece)
-            if bad is not None:
-                raise _VerityError(f"block {bad} of the root image is corrupted")
+        bad = find_bad_block(root, reader)
+    if bad is not None:
+        raise _VerityError(f"block {bad} of the root image is corrupted")
     return Verified(set=chosen.name, blocks=table.data_blocks, root_digest=table.root_digest.hex())
 
 

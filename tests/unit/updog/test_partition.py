@@ -1,12 +1,13 @@
 """A window is written, flushed and read back, and not one byte outside it changes."""
 
 import errno
+import mmap
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from signpost.disk import Window
 from tests.helpers.loop_device import failing_device, loop_device
 from updog.errors import PartitionError
 from updog.partition import (
-    READ_BACK_BYTES,
     OpenPartition,
     describe,
     open_for_reading,
@@ -198,6 +198,83 @@ with open_for_writing(Window(path=Path(sys.argv[1]), offset_bytes=0, length_byte
 """
 
 
+def an_aligned_buffer(content: bytes) -> memoryview:
+    """Return a buffer that a device can take from, or fill, without the page cache."""
+    buffer = memoryview(mmap.mmap(-1, max(1, len(content))))[: len(content)]
+    buffer[:] = content
+    return buffer
+
+
+class TestPastTheCache:
+    @given(data=st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_any_writes_of_aligned_buffers_leave_the_neighbours_alone(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        before = data.draw(st.sampled_from([0, 512, 4096, 8192]))
+        offset = data.draw(st.sampled_from([0, 1, 512, 4096, 8192]))
+        content = os.urandom(data.draw(st.integers(0, 40_000)))
+        after = data.draw(st.integers(0, 9000))
+        window = a_window(
+            tmp_path_factory.mktemp("image"),
+            before=before,
+            length=offset + len(content),
+            after=after,
+        )
+        with open_for_writing(window) as partition:
+            partition.write(offset, an_aligned_buffer(content))
+            back = an_aligned_buffer(bytes(len(content)))
+            partition.read_into(offset, back)
+        assert back == content
+        expected = FILLING * (before + offset) + content + FILLING * after
+        assert window.path.read_bytes() == expected
+
+    @pytest.mark.loop
+    def test_what_is_read_into_an_aligned_buffer_comes_from_the_device(
+        self, tmp_path: Path
+    ) -> None:
+        backing = tmp_path / "disk.img"
+        backing.write_bytes(FILLING * MIB)
+        with (
+            loop_device(backing) as node,
+            open_for_reading(window_of(node, MIB)) as partition,
+        ):
+            assert partition.read(0, MIB) == FILLING * MIB
+            backing.write_bytes(b"o" * MIB)
+            assert partition.read(0, MIB) == FILLING * MIB, "the cache was not asked"
+            buffer = an_aligned_buffer(bytes(MIB))
+            partition.read_into(0, buffer)
+            assert buffer == b"o" * MIB
+
+    def test_a_device_that_does_not_let_us_past_its_cache_is_written_through_it(
+        self, tmp_path: Path
+    ) -> None:
+        window = a_window(tmp_path, before=0, length=8192, after=0)
+        direct = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(window.path, os.O_RDWR)
+        real = os.pwrite
+        try:
+            partition = OpenPartition(window, descriptor, direct)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "pwrite", refuse_with(errno.EINVAL, direct, real))
+                partition.write(0, an_aligned_buffer(b"x" * 5000))
+        finally:
+            os.close(direct)
+            os.close(descriptor)
+        assert window.path.read_bytes() == b"x" * 5000 + FILLING * 3192
+
+
+def refuse_with(number: int, refused: int, write: Callable[..., int]) -> Callable[..., int]:
+    """Return a pwrite that fails for one descriptor."""
+
+    def pwrite(descriptor: int, data: memoryview, position: int) -> int:
+        if descriptor == refused:
+            raise OSError(number, os.strerror(number))
+        return write(descriptor, data, position)
+
+    return pwrite
+
+
 class TestFlushing:
     def test_a_flush_that_fails_is_reported(self) -> None:
         with (
@@ -263,24 +340,6 @@ class TestReading:
             ),
         ):
             partition.read(0, 1)
-
-    @pytest.mark.parametrize(
-        ("length", "expected"),
-        [
-            (0, []),
-            (1, [(0, 1)]),
-            (READ_BACK_BYTES, [(0, READ_BACK_BYTES)]),
-            (READ_BACK_BYTES + 1, [(0, READ_BACK_BYTES), (READ_BACK_BYTES, 1)]),
-        ],
-    )
-    def test_pieces_cover_the_wanted_length_and_no_more(
-        self, tmp_path: Path, length: int, expected: list[tuple[int, int]]
-    ) -> None:
-        window = a_window(tmp_path, length=READ_BACK_BYTES + 4096)
-        with open_for_reading(window) as partition:
-            pieces = list(partition.pieces(length))
-        assert [(offset, len(piece)) for offset, piece in pieces] == expected
-        assert b"".join(piece for _, piece in pieces) == FILLING * length
 
     @pytest.mark.loop
     @pytest.mark.parametrize("offset", [0, 8192, MIB])

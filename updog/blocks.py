@@ -1,0 +1,81 @@
+"""A few aligned buffers that one thread fills while others work on them.
+
+Decides how much memory an image of any size needs, and that a failure ends the work at its lowest
+offset, whichever thread met it first. Does not know what the work is.
+"""
+
+import mmap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, Self
+
+BUFFER_BYTES: Final = 4 << 20
+"""Writes past the page cache are fastest from this length on."""
+
+_BUFFERS: Final = 4
+_THREADS: Final = 2
+"""Two blocks at work, one being filled, one waiting: more of either gained nothing on two cores."""
+
+Work = Callable[[int, memoryview], None]
+"""`work(offset_bytes, data)` is called in any order, from several threads at a time."""
+
+
+class BlockWorkers:
+    """Threads that work on buffers handed to them; to be used as a context.
+
+    Args:
+        work: what is to be done with each; what it raises, `take` or `finish` raises.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        self._failures: dict[int, Exception] = {}
+        for _ in range(_BUFFERS):
+            self._free.put(memoryview(mmap.mmap(-1, BUFFER_BYTES)))
+
+    def __enter__(self) -> Self:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blocks")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def take(self) -> memoryview:
+        """Wait for an empty buffer."""
+        self._raise_failure()
+        return self._free.get()
+
+    def hand_over(self, offset: int, buffer: memoryview) -> None:
+        """Let the threads work on a buffer that was taken, or on its filled beginning."""
+        self._threads.submit(self._run, offset, buffer)
+
+    def finish(self) -> None:
+        """Wait until all work is done.
+
+        Raises:
+            Exception: what the work at the lowest offset raised, if any did.
+        """
+        self._threads.shutdown()
+        self._raise_failure()
+
+    def _run(self, offset: int, buffer: memoryview) -> None:
+        try:
+            if all(offset < failed for failed in tuple(self._failures)):
+                self._work(offset, buffer)
+        except Exception as err:  # noqa: BLE001 -- carried over to the thread that waits
+            self._failures[offset] = err
+        finally:
+            self._free.put(memoryview(buffer.obj))
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            self._threads.shutdown()  # a lower offset may still be at work
+            raise self._failures[min(self._failures)]
