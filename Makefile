@@ -62,6 +62,10 @@ fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 bench: setup  ## measure what docs/performance.md states
 	$(BIN)/python -m benchmarks.startup
 
+.PHONY: bench-install
+bench-install: setup  ## the same for a whole update into a loop device, as root, in minutes
+	$(BIN)/python -m benchmarks.install
+
 .PHONY: clean
 clean:  ## remove the virtual environment, the playground and all caches
 	rm -rf "$(VENV)" "$(PLAYGROUND)" .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -224,7 +224,10 @@ def _open(window: Window, mode: int) -> int:
         if not (stat.S_ISBLK(kind) or stat.S_ISREG(kind)):
             raise PartitionError(f"{window.path} is neither a block device nor an image file")
         # open(2): O_EXCL without O_CREAT on a block device fails with EBUSY while it is in use.
-        exclusive = os.O_EXCL if mode == os.O_RDWR and stat.S_ISBLK(kind) else 0
+        # A window further in means a disk whose partitions the kernel does not know, so that none
+        # can be mounted; all of a set are open at once, and only the first could be exclusive.
+        is_node = stat.S_ISBLK(kind) and window.offset_bytes == 0
+        exclusive = os.O_EXCL if mode == os.O_RDWR and is_node else 0
         return os.open(window.path, mode | exclusive | os.O_CLOEXEC)
     except OSError as err:
         raise PartitionError(f"cannot open {describe(window)}: {err.strerror}") from err

@@ -461,6 +461,21 @@ class TestBlockDevices:
             with open_for_writing(window) as partition:
                 assert partition.read(0, 1) == FILLING
 
+    def test_windows_into_one_device_are_open_at_the_same_time(self, tmp_path: Path) -> None:
+        backing = tmp_path / "disk.img"
+        backing.write_bytes(bytes(3 * MIB))
+        with (
+            loop_device(backing) as node,
+            open_for_writing(window_of(node, MIB, offset=MIB)) as first,
+            open_for_writing(window_of(node, MIB, offset=2 * MIB)) as second,
+        ):
+            first.write(0, b"first")
+            second.write(0, b"second")
+            first.flush()
+            second.flush()
+        content = backing.read_bytes()
+        assert content == bytes(MIB) + b"first".ljust(MIB, b"\0") + b"second".ljust(MIB, b"\0")
+
     def test_a_device_that_is_written_can_be_looked_at(self, tmp_path: Path) -> None:
         with loop_device(a_window(tmp_path).path) as node:
             window = window_of(node, 4096)
