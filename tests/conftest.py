@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from tests.helpers.fault_device import why_no_fault_devices
 from tests.helpers.loop_device import why_no_loop_devices
 
 
@@ -18,6 +19,9 @@ def _why_not(marker: str) -> str | None:
         case "loop":
             obstacle = why_no_loop_devices()
             return f"NEEDS LOOP DEVICES: {obstacle}" if obstacle else None
+        case "faults":
+            obstacle = why_no_fault_devices()
+            return f"NEEDS DEVICES THAT FAIL ON DEMAND: {obstacle}" if obstacle else None
         case _:
             return None
 

@@ -1,0 +1,91 @@
+"""A disk that fails on demand: a plugin for `nbdkit python`, run by the system's Python.
+
+Serves the file of the parameter `file`. Before every request it looks for the file of the parameter
+`faults`: a JSON list of faults, which a test may change at any time. Each has
+
+    op          "pread", "pwrite" or "flush"
+    first, end  the bytes that it concerns, the whole disk if left out
+    errno       what the request fails with, by name
+    flip        true: the first byte of what is read comes out changed
+"""
+
+import errno
+import io
+import json
+import os
+from typing import Any
+
+import nbdkit  # type: ignore[import-not-found]  # nbdkit brings it
+
+API_VERSION = 2
+_parameters: dict[str, str] = {}
+
+
+def config(key: str, value: str) -> None:
+    _parameters[key] = value
+
+
+def open(_readonly: bool) -> int:  # noqa: A001 -- named and called by nbdkit
+    return os.open(_parameters["file"], os.O_RDWR | os.O_CLOEXEC)
+
+
+def close(disk: int) -> None:
+    os.close(disk)
+
+
+def get_size(disk: int) -> int:
+    return os.fstat(disk).st_size
+
+
+def can_flush(_disk: int) -> bool:
+    return True
+
+
+def can_trim(_disk: int) -> bool:
+    return False
+
+
+def can_zero(_disk: int) -> bool:
+    return False
+
+
+def pread(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
+    end = offset + len(buffer)
+    _fail("pread", offset, end)
+    os.preadv(disk, [buffer], offset)
+    for fault in _faults("pread", offset, end):
+        if fault.get("flip"):
+            buffer[max(fault["first"], offset) - offset] ^= 0xFF
+
+
+def pwrite(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
+    _fail("pwrite", offset, offset + len(buffer))
+    os.pwrite(disk, buffer, offset)
+
+
+def flush(disk: int, _flags: int) -> None:
+    _fail("flush", 0, 1 << 62)
+    os.fdatasync(disk)
+
+
+def _faults(operation: str, first: int, end: int) -> list[dict[str, Any]]:
+    try:
+        with io.open(_parameters["faults"]) as file:  # noqa: UP020 -- nbdkit calls our open
+            faults = json.load(file)
+    except FileNotFoundError:
+        return []
+    return [
+        fault
+        for fault in faults
+        if fault["op"] == operation
+        and fault.get("first", 0) < end
+        and first < fault.get("end", 1 << 62)
+    ]
+
+
+def _fail(operation: str, first: int, end: int) -> None:
+    for fault in _faults(operation, first, end):
+        if "errno" in fault:
+            number = getattr(errno, fault["errno"])
+            nbdkit.set_error(number)
+            raise OSError(number, os.strerror(number))
