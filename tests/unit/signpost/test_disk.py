@@ -693,7 +693,7 @@ class TestTheLock:
         work: Callable[[Location], object],
     ) -> None:
         path = an_image(tmp_path)
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0.1)
         with (
             locked(tmp_path / "of no interest"),
             holding_lock(path) as holder,
@@ -707,7 +707,7 @@ class TestTheLock:
         )
 
     def test_two_may_read_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0)
         path = an_image(tmp_path)
         with path.open("rb") as other:
             fcntl.flock(other, fcntl.LOCK_SH)
@@ -716,7 +716,7 @@ class TestTheLock:
     def test_a_change_does_not_go_beside_a_reader(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0)
         path = an_image(tmp_path)
         with path.open("rb") as other:
             fcntl.flock(other, fcntl.LOCK_SH)
