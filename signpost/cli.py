@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 
 from signpost import disk, state
-from signpost.commandline import SharingGroup, forget_stdout, shared_options
+from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line, shared_options
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
 from signpost.gpt import Copy, Fault
@@ -46,8 +46,23 @@ def _make_options() -> list[click.Option]:
 
 def _location() -> disk.Location:
     options = shared_options()
-    active = SetName(options["active"]) if options["active"] else None
-    return disk.find_location(options["disk"], active, options["active_file"])
+    told = {name: options[name] for name in _what_runs()}
+    active = SetName(told["active"]) if "active" in told else None
+    return disk.find_location(options["disk"], active, told.get("active_file"))
+
+
+def _what_runs() -> list[str]:
+    """Return the option that says which set runs; a typed one is stronger than the environment."""
+    named = [name for name in ("active", "active_file") if shared_options()[name]]
+    if len(named) > 1:
+        typed = [name for name in named if is_on_command_line(name)]
+        if len(typed) != 1:
+            raise click.UsageError(
+                "--active (SIGNPOST_ACTIVE) and --active-file (SIGNPOST_ACTIVE_FILE) both say "
+                "which set is running; keep one"
+            )
+        return typed
+    return named
 
 
 def _as_json() -> bool:

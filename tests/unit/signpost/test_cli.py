@@ -479,6 +479,42 @@ class TestOptionsAndEnvironment:
         by_variable = signpost("status", "--json", "--disk", image, SIGNPOST_ACTIVE_FILE=str(file))
         assert answer(by_variable)["active"] == "B"
 
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after the command"])
+    def test_an_option_is_stronger_than_its_rival_in_the_environment(
+        self, image: Path, tmp_path: Path, after: bool
+    ) -> None:
+        file = tmp_path / "active"
+        file.write_text("B\n")
+
+        def active(*options: str | Path, **variables: str) -> str:
+            words = ("status", *options) if after else (*options, "status")
+            told = answer(signpost("--disk", image, "--json", *words, **variables))["active"]
+            assert isinstance(told, str)
+            return told
+
+        assert active("--active-file", file, SIGNPOST_ACTIVE="A") == "B"
+        assert active("--active", "A", SIGNPOST_ACTIVE_FILE=str(file)) == "A"
+
+    @pytest.mark.parametrize("named", ["together", "around the command", "in the environment"])
+    def test_what_runs_may_be_said_in_one_way_only(
+        self, image: Path, tmp_path: Path, named: str
+    ) -> None:
+        """Were one preferred in silence, a stale one could have the running set cleared."""
+        file = tmp_path / "active"
+        file.write_text("A\n")
+        ways: dict[str, tuple[list[str | Path], dict[str, str]]] = {
+            "together": (["status", "--active", "A", "--active-file", file], {}),
+            "around the command": (["--active", "A", "status", "--active-file", file], {}),
+            "in the environment": (
+                ["status"],
+                {"SIGNPOST_ACTIVE": "A", "SIGNPOST_ACTIVE_FILE": str(file)},
+            ),
+        }
+        arguments, variables = ways[named]
+        done = signpost("--disk", image, *arguments, **variables)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "both say which set is running" in done.stderr
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
