@@ -137,7 +137,7 @@ def upgrade_to_inactive() -> None:
 
 @_command(name="cancel-upgrade", example="signpost cancel-upgrade")
 def cancel_upgrade() -> None:
-    """Take back an upgrade or rollback that has not been booted yet."""
+    """Let the running set boot next: take back an upgrade or rollback not yet booted."""
     _apply(state.cancel_upgrade)
 
 
@@ -212,6 +212,8 @@ def _apply(transition: disk.Transition, *, rewrite: bool = False) -> None:
         click.echo("nothing to change: the flags already are as wanted")
     following = state.next_set(changed.after.state)
     click.echo(f"next boot: {f'set {following}' if following else 'NONE, no set can boot'}")
+    for warning in _warnings(changed.after):
+        click.echo(warning)
 
 
 def _print_repairs(changed: disk.Change) -> None:
@@ -314,14 +316,35 @@ def _table_words(found: disk.BootDisk) -> str:
 
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
-    if state.next_set(found.state) is None:
-        notes.append(
-            "WARNING: no set can boot. Do not reboot; `signpost mark-successful-boot` if the "
-            "running system is good."
-        )
+    notes += _warnings(found)
     if found.table.faults:
         notes.append("`signpost rewrite-table` repairs the partition table.")
     return notes
+
+
+def _warnings(found: disk.BootDisk) -> list[str]:
+    """Say what keeps the running set, or any, from booting again, and what leads out of it."""
+    active = found.state.active
+    is_lost = active is not None and found.state.flags[active].priority == 0
+    if state.next_set(found.state) is None:
+        warning = "WARNING: no set can boot. Do not reboot"
+    elif is_lost:
+        warning = f"WARNING: the running set {active} has priority 0 and will not boot again"
+    else:
+        return []
+    if active is None:
+        return [f"{warning}; `signpost status --active A` or `B`, whichever runs, says what to do."]
+    commands = [] if found.state.flags[active].successful else ["`signpost mark-successful-boot`"]
+    if is_lost:
+        commands.append(_raise_priority(found, active))
+    return [f"{warning}; if the running system is good: {', then '.join(commands)}."]
+
+
+def _raise_priority(found: disk.BootDisk, active: SetName) -> str:
+    if found.sets.b is not None:
+        return "`signpost cancel-upgrade`"
+    # No command of signpost's own raises a priority where there is one set only.
+    return f"`sgdisk --attributes={found.sets[active].boot.number}:set:48 {found.path}`"
 
 
 def _print_json(facts: dict[str, object]) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from signpost.cli import cli
+from tests.helpers.disk_tools import disk_tool
 from tests.helpers.gpt_builder import (
     DiskSpec,
     Flags,
@@ -102,7 +104,10 @@ class TestStatus:
         lines = signpost("status", "--disk", path).stdout.splitlines()
         assert lines[2] == "  A    3     4     5     0         0      no          no"
         assert lines[4] == "It is not known which set is running."
-        assert lines[5].startswith("WARNING: no set can boot. ")
+        assert lines[5] == (
+            "WARNING: no set can boot. Do not reboot; `signpost status --active A` or `B`, "
+            "whichever runs, says what to do."
+        )
 
     def test_it_shows_a_single_set(self, tmp_path: Path) -> None:
         done = on(an_image(tmp_path, b=None), "status")
@@ -265,7 +270,43 @@ class TestChanges:
         assert done.stdout.splitlines() == [
             "set A: priority 0, 0 tries, not successful -> priority 0, 0 tries, successful",
             "next boot: NONE, no set can boot",
+            (
+                "WARNING: no set can boot. Do not reboot; if the running system is good: "
+                "`signpost cancel-upgrade`."
+            ),
         ]
+
+    @pytest.mark.parametrize(
+        ("a", "b", "warning"),
+        [
+            (Flags(1, 0, 0), Flags(0, 0, 0), "no set can boot"),
+            (Flags(0, 0, 0), Flags(0, 0, 0), "no set can boot"),
+            (Flags(0, 5, 1), Flags(0, 1, 0), "no set can boot"),
+            (Flags(0, 0, 0), Flags(1, 0, 1), "the running set A has priority 0"),
+            (Flags(0, 0, 1), Flags(15, 15, 1), "the running set A has priority 0"),
+        ],
+    )
+    def test_the_commands_that_status_advises_lead_out(
+        self, tmp_path: Path, a: Flags, b: Flags, warning: str
+    ) -> None:
+        path = an_image(tmp_path, a=a, b=b)
+        note = on(path, "status").stdout.splitlines()[-1]
+        assert note.startswith(f"WARNING: {warning}")
+        for command in re.findall("`signpost ([a-z-]+)`", note):
+            assert on(path, command).returncode == 0, command
+        assert not on(path, "status").stdout.count("WARNING")
+        assert answer(on(path, "status", "--json"))["next"] == "A"
+
+    def test_the_command_that_status_advises_leads_out_of_a_single_set_without_priority(
+        self, tmp_path: Path
+    ) -> None:
+        path = an_image(tmp_path, a=Flags(0, 0, 0), b=None)
+        note = on(path, "status").stdout.splitlines()[-1]
+        first, second = re.findall("`([^`]+)`", note)
+        assert first == "signpost mark-successful-boot"
+        on(path, "mark-successful-boot")
+        disk_tool(*second.split())
+        assert answer(on(path, "status", "--json"))["next"] == "A"
 
     def test_whether_a_boot_ever_succeeded_is_told_as_true_or_nothing(self, image: Path) -> None:
         before = on(image, "has-boot-ever-succeeded")
