@@ -193,8 +193,11 @@ def excused(reader: Reader, crash: CrashState, trial: Trial) -> bool:
     """Tell where a reader cannot be served by any order of writing.
 
     Linux without `gpt` never looks at the backup: it sees nothing when LBA 1 itself is garbage, or
-    where entries must be replaced in place.
+    where entries must be replaced in place. LBA 0 has no second copy for anyone; only rewrite-table
+    writes it, on a disk whose size it misstates.
     """
+    if crash.garbage_lba == 0:
+        return True
     if reader is not linux_reader_without_gpt:
         return False
     return crash.garbage_lba == 1 or not trial.layout.has_spare
