@@ -236,8 +236,11 @@ class _Writer:
             return [*self._backup(entries), *self._primary(entries)]
         if not self._layout.in_place:
             return [*self._primary(entries), *self._backup(entries)]
-        # In place, a bad primary is first made what the backup says, so that both headers agree.
-        repair = self._primary(self._table.authority.entries)
+        # In place, a bad primary is first made what the backup says, so that both headers agree: in
+        # the usable sectors too, which may be impossible there.
+        backup = self._table.authority
+        said = range(backup.header.first_usable_lba, backup.header.last_usable_lba + 1)
+        repair = self._primary(backup.entries, usable=said)
         return [*repair, *self._backup(entries), *self._primary(entries)]
 
     def _backup(self, entries: bytes) -> list[Step]:
@@ -253,14 +256,14 @@ class _Writer:
             self._step("backup header", layout.backup_header, header),
         ]
 
-    def _primary(self, entries: bytes) -> list[Step]:
+    def _primary(self, entries: bytes, *, usable: range | None = None) -> list[Step]:
         layout = self._layout
         place = HeaderPlace(
             current_lba=PRIMARY_LBA,
             alternate_lba=layout.backup_header,
             entries_lba=layout.new_array,
         )
-        header = self._header(entries, place)
+        header = self._header(entries, place, usable=usable)
         parts = [
             ("primary entries", layout.new_array, entries),
             ("primary header", PRIMARY_LBA, header),
@@ -269,8 +272,9 @@ class _Writer:
             parts.reverse()
         return [self._step(*part) for part in parts]
 
-    def _header(self, entries: bytes, place: HeaderPlace) -> bytes:
-        usable = range(self._layout.first_usable, self._layout.last_usable + 1)
+    def _header(self, entries: bytes, place: HeaderPlace, *, usable: range | None = None) -> bytes:
+        if usable is None:
+            usable = range(self._layout.first_usable, self._layout.last_usable + 1)
         return renewed_header(self._table.authority.header, entries, place=place, usable=usable)
 
     def _step(self, what: str, first_lba: int, data: bytes) -> Step:
