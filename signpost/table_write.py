@@ -67,6 +67,7 @@ def plan_write(
     _refuse_unwritable(table)
     layout = _lay_out(table, read, move_array=not is_same)
     _refuse_collisions(layout, table)
+    _refuse_to_overwrite_what_is_believed(layout, table)
     writer = _Writer(table=table, layout=layout, read=read, rewrite=rewrite)
     steps = [step for step in writer.steps(entries) if step.writes]
     if rewrite and table.mbr_fault:
@@ -216,6 +217,23 @@ def _refuse_collisions(layout: _Layout, table: DiskTable) -> None:
     for (name, _, stop), (after, start, _) in pairwise(placed):
         if start < stop:
             raise TableError(f"{name} and {after} would overlap: this table is not written")
+
+
+def _refuse_to_overwrite_what_is_believed(layout: _Layout, table: DiskTable) -> None:
+    """Refuse to write a lost primary array over the entries of the backup.
+
+    Nothing keeps a backup header from pointing in front of the first partition.
+    """
+    if isinstance(table.primary, Copy):
+        return
+    believed, size = table.authority.header.entries_lba, layout.array_sectors
+    stays = layout.in_place and believed == layout.new_array
+    if abs(believed - layout.new_array) < size and not stays:
+        raise TableError(
+            f"the primary copy is lost, and the backup keeps its entries at LBA {believed}, where "
+            "those of the primary belong: this table is not written. `sgdisk -b FILE` saves it, "
+            "`sgdisk -l FILE` writes both copies anew"
+        )
 
 
 class _Writer:

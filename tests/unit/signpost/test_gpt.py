@@ -1064,6 +1064,30 @@ class TestACutAtAnyMoment:
                 assert found is not None
                 assert set(found.boot_flags) in whole
 
+    @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
+    @pytest.mark.parametrize("array_lba", [2, 3, 18, 34, 35, 50, 66])
+    def test_the_only_good_array_is_not_overwritten_wherever_the_backup_keeps_it(
+        self, array_lba: int, first_partition_lba: int
+    ) -> None:
+        """Nothing keeps a backup header from pointing into the gap before the first partition."""
+        spec, image = an_image(first_partition_lba=first_partition_lba)
+        if array_lba + spec.array_sectors > first_partition_lba:
+            return
+        array = image[1024 : 1024 + spec.array_bytes]
+        image = wipe(image, spec, Part.PRIMARY_ENTRIES)
+        image = with_sector(image, spec, array_lba, array)
+        image = with_header_fields(image, spec, Part.BACKUP_HEADER, entries_lba=array_lba)
+        image = garble(image, spec, Part.PRIMARY_HEADER)
+        before = Medium.of_bytes(image, 512)
+        try:
+            steps = plan(image)
+        except TableError as err:
+            assert "the backup keeps its entries at LBA" in str(err)  # noqa: PT017 -- or a plan
+            return
+        for after_cut in cuts(before, steps):
+            for reader in (uefi_reader, strict_gptprio_reader):
+                assert reader(after_cut) is not None
+
 
 def cuts(medium: Medium, steps: Sequence[table_write.Step]) -> Iterator[Medium]:
     """Yield the disk with all steps before some step done, and any part of that step."""
