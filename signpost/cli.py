@@ -4,8 +4,10 @@ The only module of this package that prints or exits. Imports nothing slow: `sig
 in health checks and prompts.
 """
 
+import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 
 import click
 
@@ -96,9 +98,23 @@ def _command(*, name: str, example: str) -> Callable[[Callable[[], None]], click
     def register(run: Callable[[], None]) -> click.Command:
         summary, _, _ = (run.__doc__ or "").partition("\n")
         decorate = cli.command(name, short_help=summary, epilog=f"\b\nExample:\n  {example}")
-        return decorate(run)
+        return decorate(_interruptible(run))
 
     return register
+
+
+def _interruptible(run: Callable[[], None]) -> Callable[[], None]:
+    @wraps(run)
+    def interruptible() -> None:
+        try:
+            run()
+        except KeyboardInterrupt as err:
+            raise SignpostError(
+                "interrupted. The table is whole, with either the old flags or the new ones; "
+                "`signpost status` shows which"
+            ) from err
+
+    return interruptible
 
 
 @_command(name="status", example="signpost status")
@@ -206,6 +222,8 @@ def _apply(transition: disk.Transition, *, rewrite: bool = False) -> None:
         old = changed.before.state.flags[name]
         if flags != old:
             click.echo(f"set {name}: {_words(old)} -> {_words(flags)}")
+    if changed.after.state.ever_succeeded and not changed.before.state.ever_succeeded:
+        click.echo("this machine: marked for good as having booted successfully")
     if rewrite:
         click.echo(f"both copies of the partition table of {changed.after.path} written anew")
     elif not changed.steps:
@@ -298,8 +316,9 @@ def _status_row(found: disk.BootDisk, one: PartitionSet) -> tuple[str, ...]:
 def _partition_word(found: disk.BootDisk, number: int) -> str:
     if not found.is_device:
         return str(number)
-    separator = "p" if found.path[-1].isdigit() else ""
-    return f"{found.path}{separator}{number}"
+    disk_node = os.path.realpath(found.path)  # links such as /dev/disk/by-id have other names
+    separator = "p" if disk_node[-1].isdigit() else ""
+    return f"{disk_node}{separator}{number}"
 
 
 def _boots(found: disk.BootDisk, name: SetName) -> str:

@@ -311,8 +311,10 @@ def _read_active_file(path: StrPath) -> SetName:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, encoding="ascii") as file:
             text = file.read(16).strip()
-    except (OSError, UnicodeDecodeError) as err:
-        raise DiskError(f"cannot read which set is running from {path}: {err}") from err
+    except OSError as err:
+        raise DiskError(f"cannot read which set is running from {path}: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise DiskError(f"{path} must hold A or B, the running set, and is no text") from err
     try:
         return SetName(text)
     except ValueError as err:

@@ -23,6 +23,7 @@ LOCK_TIMEOUT_SECONDS: Final = 10.0
 _LOCK_POLL_SECONDS: Final = 0.05
 _PAGE: Final = 4096
 _FILE_SECTOR_SIZES: Final = (512, 4096)
+_BLKROGET: Final = 0x125E
 _BLKSSZGET: Final = 0x1268
 
 
@@ -156,10 +157,18 @@ def opened(path: StrPath, mode: int, lock: int) -> Iterator[OpenDisk]:
         kind = os.fstat(descriptor).st_mode
         if not (stat.S_ISBLK(kind) or stat.S_ISREG(kind)):
             raise DiskError(f"{path} is neither a block device nor an image file")
+        if mode == os.O_RDWR and stat.S_ISBLK(kind):
+            _refuse_read_only(descriptor, path)
         _lock(descriptor, path, lock)
         yield _measure(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_read_only(descriptor: int, path: StrPath) -> None:
+    """Refuse a device that may be opened for writing, as some may, but takes no writes."""
+    if any(fcntl.ioctl(descriptor, _BLKROGET, bytes(4))):
+        raise DiskError(f"cannot write to disk {path}: the device is read-only")
 
 
 def _measure(path: StrPath, descriptor: int) -> OpenDisk:

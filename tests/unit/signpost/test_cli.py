@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.helpers.gpt_builder import (
     write_image,
 )
 from tests.helpers.gpt_readers import Medium, uefi_reader
+from tests.helpers.processes import wait_until_open
 
 SIGNPOST = Path(sys.executable).with_name("signpost")
 STAGED = Flags(0, 1, 0)
@@ -227,6 +229,7 @@ STORY = [
     (
         *("B", "mark-successful-boot"),
         "set B: priority 2, 0 tries, not successful -> priority 2, 0 tries, successful",
+        "this machine: marked for good as having booted successfully",
         "next boot: set B",
     ),
     (
@@ -269,6 +272,7 @@ class TestChanges:
         done = on(path, "mark-successful-boot")
         assert done.stdout.splitlines() == [
             "set A: priority 0, 0 tries, not successful -> priority 0, 0 tries, successful",
+            "this machine: marked for good as having booted successfully",
             "next boot: NONE, no set can boot",
             (
                 "WARNING: no set can boot. Do not reboot; if the running system is good: "
@@ -314,7 +318,11 @@ class TestChanges:
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
             "has_boot_ever_succeeded": False
         }
-        on(image, "mark-successful-boot")
+        marked = on(image, "mark-successful-boot")
+        assert marked.stdout.splitlines() == [
+            "this machine: marked for good as having booted successfully",
+            "next boot: set A",
+        ]
         assert signpost("--disk", image, "has-boot-ever-succeeded").stdout == "true\n"
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
             "has_boot_ever_succeeded": True
@@ -451,6 +459,27 @@ class TestErrors:
             )
         assert done.returncode == 1
         assert done.stderr == "signpost: cannot print the result: No space left on device\n"
+
+    def test_an_interrupted_command_says_what_is_left(self, image: Path) -> None:
+        with image.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            waiting = subprocess.Popen(
+                [SIGNPOST, "--disk", image, "--active", "A", "mark-inactive-valid"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(),
+                # Whoever runs the tests in the background ignores the signal, and so would it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            )
+            wait_until_open(waiting, image)
+            waiting.send_signal(signal.SIGINT)
+            stdout, stderr = waiting.communicate(timeout=60)
+        assert (waiting.returncode, stdout) == (1, "")
+        assert stderr == (
+            "signpost: interrupted. The table is whole, with either the old flags or the new ones; "
+            "`signpost status` shows which\n"
+        )
 
     def test_it_says_how_to_tell_what_runs(self, image: Path) -> None:
         done = signpost("--disk", image, "clear-inactive")

@@ -397,8 +397,8 @@ class TestFindingTheLocation:
             (b"a", "{file} must hold A or B, the running set, not 'a'"),
             (b"", "{file} must hold A or B, the running set, not ''"),
             (b"AB", "{file} must hold A or B, the running set, not 'AB'"),
-            (b"\xff", "cannot read which set is running from {file}: "),
-            (None, "cannot read which set is running from {file}: "),
+            (b"\xff", "{file} must hold A or B, the running set, and is no text"),
+            (None, "cannot read which set is running from {file}: No such file or directory"),
         ],
     )
     def test_a_file_that_names_no_set_is_refused(
