@@ -4,16 +4,18 @@ The only module of this package that prints or exits. Imports nothing slow: `sig
 in health checks and prompts.
 """
 
+import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 
 import click
 
 from signpost import disk, state
-from signpost.commandline import SharingGroup, forget_stdout, shared_options
+from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line, shared_options
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
-from signpost.gpt import Copy, Fault
+from signpost.gpt import Copy, DiskTable, Fault
 from signpost.sets import PartitionSet, SetName
 
 
@@ -46,8 +48,23 @@ def _make_options() -> list[click.Option]:
 
 def _location() -> disk.Location:
     options = shared_options()
-    active = SetName(options["active"]) if options["active"] else None
-    return disk.find_location(options["disk"], active, options["active_file"])
+    told = {name: options[name] for name in _what_runs()}
+    active = SetName(told["active"]) if "active" in told else None
+    return disk.find_location(options["disk"], active, told.get("active_file"))
+
+
+def _what_runs() -> list[str]:
+    """Return the option that says which set runs; a typed one is stronger than the environment."""
+    named = [name for name in ("active", "active_file") if shared_options()[name]]
+    if len(named) > 1:
+        typed = [name for name in named if is_on_command_line(name)]
+        if len(typed) != 1:
+            raise click.UsageError(
+                "--active (SIGNPOST_ACTIVE) and --active-file (SIGNPOST_ACTIVE_FILE) both say "
+                "which set is running; keep one"
+            )
+        return typed
+    return named
 
 
 def _as_json() -> bool:
@@ -81,9 +98,23 @@ def _command(*, name: str, example: str) -> Callable[[Callable[[], None]], click
     def register(run: Callable[[], None]) -> click.Command:
         summary, _, _ = (run.__doc__ or "").partition("\n")
         decorate = cli.command(name, short_help=summary, epilog=f"\b\nExample:\n  {example}")
-        return decorate(run)
+        return decorate(_interruptible(run))
 
     return register
+
+
+def _interruptible(run: Callable[[], None]) -> Callable[[], None]:
+    @wraps(run)
+    def interruptible() -> None:
+        try:
+            run()
+        except KeyboardInterrupt as err:
+            raise SignpostError(
+                "interrupted. The table is whole, with either the old flags or the new ones; "
+                "`signpost status` shows which"
+            ) from err
+
+    return interruptible
 
 
 @_command(name="status", example="signpost status")
@@ -122,7 +153,7 @@ def upgrade_to_inactive() -> None:
 
 @_command(name="cancel-upgrade", example="signpost cancel-upgrade")
 def cancel_upgrade() -> None:
-    """Take back an upgrade or rollback that has not been booted yet."""
+    """Let the running set boot next: take back an upgrade or rollback not yet booted."""
     _apply(state.cancel_upgrade)
 
 
@@ -147,7 +178,7 @@ def has_boot_ever_succeeded() -> None:
 
 @_command(name="rewrite-table", example="signpost rewrite-table")
 def rewrite_table() -> None:
-    """Write both copies of the partition table anew, repairing whichever is bad."""
+    """Write both copies of the partition table anew, repairing whatever is bad."""
     _apply(lambda unchanged: unchanged, rewrite=True)
 
 
@@ -191,12 +222,16 @@ def _apply(transition: disk.Transition, *, rewrite: bool = False) -> None:
         old = changed.before.state.flags[name]
         if flags != old:
             click.echo(f"set {name}: {_words(old)} -> {_words(flags)}")
+    if changed.after.state.ever_succeeded and not changed.before.state.ever_succeeded:
+        click.echo("this machine: marked for good as having booted successfully")
     if rewrite:
         click.echo(f"both copies of the partition table of {changed.after.path} written anew")
     elif not changed.steps:
         click.echo("nothing to change: the flags already are as wanted")
     following = state.next_set(changed.after.state)
     click.echo(f"next boot: {f'set {following}' if following else 'NONE, no set can boot'}")
+    for warning in _warnings(changed.after):
+        click.echo(warning)
 
 
 def _print_repairs(changed: disk.Change) -> None:
@@ -222,7 +257,7 @@ def _facts(found: disk.BootDisk) -> dict[str, object]:
             "mbr": str(table.mbr),
             "primary": _copy_fact(table.primary),
             "backup": _copy_fact(table.backup),
-            "faults": list(table.faults),
+            "faults": _faults(table),
         },
         "active": found.state.active,
         "next": state.next_set(found.state),
@@ -281,8 +316,9 @@ def _status_row(found: disk.BootDisk, one: PartitionSet) -> tuple[str, ...]:
 def _partition_word(found: disk.BootDisk, number: int) -> str:
     if not found.is_device:
         return str(number)
-    separator = "p" if found.path[-1].isdigit() else ""
-    return f"{found.path}{separator}{number}"
+    disk_node = os.path.realpath(found.path)  # links such as /dev/disk/by-id have other names
+    separator = "p" if disk_node[-1].isdigit() else ""
+    return f"{disk_node}{separator}{number}"
 
 
 def _boots(found: disk.BootDisk, name: SetName) -> str:
@@ -292,21 +328,50 @@ def _boots(found: disk.BootDisk, name: SetName) -> str:
 
 
 def _table_words(found: disk.BootDisk) -> str:
-    words = "; ".join(found.table.faults) or "both copies good"
-    mbr = found.table.mbr
-    return words if mbr == "protective" else f"{words}; {mbr} MBR"
+    words = list(found.table.faults or ["both copies good"])
+    if found.table.mbr_fault:
+        words.append(found.table.mbr_fault)
+    if found.table.mbr != "protective":
+        words.append(f"{found.table.mbr} MBR")
+    return "; ".join(words)
+
+
+def _faults(table: DiskTable) -> list[str]:
+    """Return all that `rewrite-table` would repair."""
+    return [*table.faults, *([table.mbr_fault] if table.mbr_fault else [])]
 
 
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
-    if state.next_set(found.state) is None:
-        notes.append(
-            "WARNING: no set can boot. Do not reboot; `signpost mark-successful-boot` if the "
-            "running system is good."
-        )
-    if found.table.faults:
+    notes += _warnings(found)
+    if _faults(found.table):
         notes.append("`signpost rewrite-table` repairs the partition table.")
     return notes
+
+
+def _warnings(found: disk.BootDisk) -> list[str]:
+    """Say what keeps the running set, or any, from booting again, and what leads out of it."""
+    active = found.state.active
+    is_lost = active is not None and found.state.flags[active].priority == 0
+    if state.next_set(found.state) is None:
+        warning = "WARNING: no set can boot. Do not reboot"
+    elif is_lost:
+        warning = f"WARNING: the running set {active} has priority 0 and will not boot again"
+    else:
+        return []
+    if active is None:
+        return [f"{warning}; `signpost status --active A` or `B`, whichever runs, says what to do."]
+    commands = [] if found.state.flags[active].successful else ["`signpost mark-successful-boot`"]
+    if is_lost:
+        commands.append(_raise_priority(found, active))
+    return [f"{warning}; if the running system is good: {', then '.join(commands)}."]
+
+
+def _raise_priority(found: disk.BootDisk, active: SetName) -> str:
+    if found.sets.b is not None:
+        return "`signpost cancel-upgrade`"
+    # No command of signpost's own raises a priority where there is one set only.
+    return f"`sgdisk --attributes={found.sets[active].boot.number}:set:48 {found.path}`"
 
 
 def _print_json(facts: dict[str, object]) -> None:

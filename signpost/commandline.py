@@ -88,12 +88,20 @@ def _repeating(option: click.Option) -> click.Option:
 def _override(context: click.Context, param: click.Parameter, value: object) -> None:
     name = param.name
     if name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-        context.find_root().params[name] = value
+        root = context.find_root()
+        root.params[name] = value
+        root.set_parameter_source(name, ParameterSource.COMMANDLINE)
 
 
 def shared_options() -> dict[str, Any]:
     """Return the group's options as the running command sees them."""
     return click.get_current_context().find_root().params
+
+
+def is_on_command_line(name: str) -> bool:
+    """Whether one of the group's options was typed, before or after the command's name."""
+    root = click.get_current_context().find_root()
+    return root.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def forget_stdout() -> None:

@@ -1,25 +1,21 @@
-"""The only place where signpost touches a disk: reading, locking, ordered writing, flushing.
+"""Reading and changing the boot state that stands on a disk.
 
 Decides nothing about boot flags or tables; it carries out what `state` and `gpt` decided. Every
 change is made under an exclusive lock on the whole disk, from what is read under that lock, step by
-step with a flush after each, and is read back from the medium before it counts. Never creates or
-truncates anything.
+step with a flush after each, and is read back from the medium before it counts. Refuses to work on
+a disk that does not hold the running set.
 """
 
-import errno
 import fcntl
-import mmap
 import os
 import stat
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from signpost import gpt, table_write
 from signpost.errors import DiskError, SetError, TableError
 from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
+from signpost.open_disk import OpenDisk, opened
 from signpost.osdisk import StrPath, find_os_disk, find_partition_node
 from signpost.sets import PartitionSet, SetName, Sets, discover
 from signpost.state import BootState
@@ -28,12 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Transition = Callable[[BootState], BootState]
-
-LOCK_TIMEOUT_SECONDS: Final = 10.0
-_LOCK_POLL_SECONDS: Final = 0.05
-_PAGE: Final = 4096
-_FILE_SECTOR_SIZES: Final = (512, 4096)
-_BLKSSZGET: Final = 0x1268
 
 
 class Location(NamedTuple):
@@ -132,7 +122,7 @@ def read(location: Location) -> BootDisk:
         TableError: it holds no trustworthy GUID partition table.
         SetError: its partitions form no A/B sets, or the running system is not one of them.
     """
-    with _opened(location.path, os.O_RDONLY, fcntl.LOCK_SH) as disk:
+    with opened(location.path, os.O_RDONLY, fcntl.LOCK_SH) as disk:
         return _read_open(disk, location)
 
 
@@ -157,7 +147,7 @@ def change(
         SetError: its partitions form no A/B sets, or not the expected ones.
         TransitionError: the transition is not allowed; nothing was written.
     """
-    with _opened(location.path, os.O_RDWR, fcntl.LOCK_EX) as disk:
+    with opened(location.path, os.O_RDWR, fcntl.LOCK_EX) as disk:
         disk.settle()
         before = _read_open(disk, location)
         if expected is not None:
@@ -167,8 +157,9 @@ def change(
         for step in steps:
             disk.write_step(step, before.table.sector_size)
         after = _read_open(disk, location)
-        _require_written(after, entries)
-    return Change(before=before, after=after, repaired=before.table.faults, steps=steps)
+        _require_written(after, entries, rewrite=rewrite)
+    repaired = _repaired_by(before.table, rewrite=rewrite)
+    return Change(before=before, after=after, repaired=repaired, steps=steps)
 
 
 def require_writable(location: Location) -> None:
@@ -179,13 +170,13 @@ def require_writable(location: Location) -> None:
         TableError: its table must not be written.
         SetError: its partitions form no A/B sets.
     """
-    with _opened(location.path, os.O_RDWR, fcntl.LOCK_SH) as disk:
+    with opened(location.path, os.O_RDWR, fcntl.LOCK_SH) as disk:
         found = _read_open(disk, location)
         _plan(disk, found, found.table.authority.entries, rewrite=True)
 
 
 def _plan(
-    disk: "_OpenDisk", found: BootDisk, entries: bytes, *, rewrite: bool
+    disk: OpenDisk, found: BootDisk, entries: bytes, *, rewrite: bool
 ) -> tuple[table_write.Step, ...]:
     read_sectors = disk.sectors(found.table.sector_size)
     try:
@@ -213,8 +204,14 @@ def _place(partition: gpt.Partition) -> tuple[object, ...]:
     )
 
 
-def _require_written(after: BootDisk, entries: bytes) -> None:
-    faults = after.table.faults
+def _repaired_by(table: gpt.DiskTable, *, rewrite: bool) -> tuple[str, ...]:
+    if rewrite and table.mbr_fault:
+        return (*table.faults, table.mbr_fault)
+    return table.faults
+
+
+def _require_written(after: BootDisk, entries: bytes, *, rewrite: bool) -> None:
+    faults = _repaired_by(after.table, rewrite=rewrite)
     if faults or after.table.authority.entries != entries:
         detail = "; ".join(faults) or "the partition table is not the one that was written"
         raise DiskError(
@@ -234,175 +231,7 @@ def _attributes(disk: BootDisk, wanted: BootState) -> dict[int, int]:
     return attributes
 
 
-class _OpenDisk:
-    """An open, locked disk."""
-
-    def __init__(self, path: StrPath, descriptor: int) -> None:
-        self.path = os.fspath(path)
-        self._descriptor = descriptor
-        self.is_device = stat.S_ISBLK(os.fstat(descriptor).st_mode)
-        self.size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
-
-    def settle(self) -> None:
-        """Make sure that what is read next is what the medium holds.
-
-        A run that was killed before it flushed leaves pages that only the cache holds. Taken for
-        written, they would rob the next run of the order in which it relies on its own writes.
-
-        Raises:
-            DiskError: the medium did not take what was left.
-        """
-        try:
-            os.fsync(self._descriptor)
-        except OSError as err:
-            raise DiskError(
-                f"{self.path} did not take what an earlier run wrote: {err.strerror}; "
-                "nothing was changed"
-            ) from err
-        self._forget_cached(0, self.size_bytes)
-
-    def sector_sizes(self) -> tuple[int, ...]:
-        """Return the sector sizes to try: one for a device, the usual ones for a file."""
-        if not self.is_device:
-            return _FILE_SECTOR_SIZES
-        answer = fcntl.ioctl(self._descriptor, _BLKSSZGET, bytes(4))
-        return (int.from_bytes(answer, sys.byteorder),)
-
-    def sectors(self, sector_size: int) -> gpt.ReadSectors:
-        """Return a reader of whole sectors."""
-
-        def read_sectors(first_lba: int, count: int) -> bytes:
-            return self._read(first_lba * sector_size, count * sector_size)
-
-        return read_sectors
-
-    def _read(self, offset: int, length: int) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            try:
-                piece = os.pread(self._descriptor, length - len(data), offset + len(data))
-            except OSError as err:
-                raise DiskError(
-                    f"cannot read {self.path} at byte {offset + len(data)}: {err.strerror}"
-                ) from err
-            if not piece:
-                raise DiskError(f"{self.path} ends at byte {offset + len(data)} while being read")
-            data += piece
-        return bytes(data)
-
-    def write_step(self, step: table_write.Step, sector_size: int) -> None:
-        """Write the sectors of one step and flush them to the medium.
-
-        Raises:
-            DiskError: the medium refused; by the order of the steps the old or the new table
-                is whole.
-        """
-        try:
-            with self._past_the_cache():
-                for write in step.writes:
-                    self._write(write.lba * sector_size, write.data)
-            os.fsync(self._descriptor)
-        except OSError as err:
-            raise DiskError(
-                f"cannot write the {step.what} to {self.path}: {err.strerror}. The table is whole, "
-                "with either the old flags or the new ones; `signpost status` shows which"
-            ) from err
-        for write in step.writes:
-            self._forget_cached(write.lba * sector_size, len(write.data))
-
-    @contextmanager
-    def _past_the_cache(self) -> Iterator[None]:
-        """Write to a device sector by sector: the cache would write whole pages around each."""
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        try:
-            if self.is_device:
-                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
-        except OSError:  # a device that has no way around the cache
-            flags &= ~os.O_DIRECT
-        try:
-            yield
-        finally:
-            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
-
-    def _write(self, offset: int, data: bytes) -> None:
-        # O_DIRECT wants aligned memory, and an anonymous map begins with a page.
-        with mmap.mmap(-1, len(data)) as aligned, memoryview(aligned) as view:
-            view[:] = data
-            done = 0
-            while done < len(data):
-                with view[done:] as rest:
-                    count = os.pwrite(self._descriptor, rest, offset + done)
-                if count == 0:
-                    raise OSError(errno.EIO, "the device takes no more bytes")
-                done += count
-
-    def _forget_cached(self, offset: int, length: int) -> None:
-        """Drop clean pages, so that reading back asks the medium."""
-        start = offset // _PAGE * _PAGE
-        end = -(-(offset + length) // _PAGE) * _PAGE
-        with suppress(OSError):  # advice: without it, less is proven but nothing is wrong
-            os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
-
-
-@contextmanager
-def _opened(path: StrPath, mode: int, lock: int) -> Iterator[_OpenDisk]:
-    try:
-        descriptor = os.open(path, mode | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-    except OSError as err:
-        raise DiskError(f"cannot open disk {path}: {err.strerror}") from err
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if not (stat.S_ISBLK(kind) or stat.S_ISREG(kind)):
-            raise DiskError(f"{path} is neither a block device nor an image file")
-        _lock(descriptor, path, lock)
-        yield _measure(path, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _measure(path: StrPath, descriptor: int) -> _OpenDisk:
-    try:
-        return _OpenDisk(path, descriptor)
-    except OSError as err:
-        raise DiskError(f"cannot tell the size of {path}: {err.strerror}") from err
-
-
-def _lock(descriptor: int, path: StrPath, kind: int) -> None:
-    """Take the BSD lock that systemd-udevd, sfdisk and systemd-repart honour on a whole disk."""
-    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            if time.monotonic() > deadline:
-                raise DiskError(
-                    f"{path} is locked by another process{_lock_holder(descriptor)}; "
-                    f"waited {LOCK_TIMEOUT_SECONDS:.0f} s, nothing was changed"
-                ) from err
-            time.sleep(_LOCK_POLL_SECONDS)
-        except OSError as err:
-            raise DiskError(f"cannot lock {path}: {err.strerror}; nothing was changed") from err
-        else:
-            return
-
-
-def _lock_holder(descriptor: int) -> str:
-    """Name the process that holds the lock, as far as /proc/locks tells."""
-    status = os.fstat(descriptor)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    try:
-        with open("/proc/locks") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        fields = line.split()
-        if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == f"{device}:{status.st_ino}":
-            return f" (process {fields[4]})"
-    return ""
-
-
-def _read_open(disk: _OpenDisk, location: Location) -> BootDisk:
+def _read_open(disk: OpenDisk, location: Location) -> BootDisk:
     table = _load_table(disk)
     try:
         sets = discover(table.partitions)
@@ -424,7 +253,7 @@ def _read_open(disk: _OpenDisk, location: Location) -> BootDisk:
     )
 
 
-def _load_table(disk: _OpenDisk) -> gpt.DiskTable:
+def _load_table(disk: OpenDisk) -> gpt.DiskTable:
     """Load the table; an image file does not tell its sector size, so try the usual ones."""
     errors: list[TableError] = []
     for sector_size in disk.sector_sizes():
@@ -482,8 +311,10 @@ def _read_active_file(path: StrPath) -> SetName:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, encoding="ascii") as file:
             text = file.read(16).strip()
-    except (OSError, UnicodeDecodeError) as err:
-        raise DiskError(f"cannot read which set is running from {path}: {err}") from err
+    except OSError as err:
+        raise DiskError(f"cannot read which set is running from {path}: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise DiskError(f"{path} must hold A or B, the running set, and is no text") from err
     try:
         return SetName(text)
     except ValueError as err:

@@ -63,9 +63,10 @@ def find_disk_under(device: int, *, sysfs: StrPath = SYSFS) -> OsDisk:
     partitions = sorted(_partitions_under(start, _MAX_STACKED))
     disks = {os.path.dirname(partition) for partition in partitions}
     if len(disks) > 1:
-        names = ", ".join(sorted(_node(disk) for disk in disks))
+        names = ", ".join(sorted(_node(partition) for partition in partitions))
         raise DiskError(
-            f"the file system under / spans several disks ({names}); name the OS disk with --disk"
+            f"the file system under / spans several disks (partitions {names}); "
+            "name the OS disk with --disk"
         )
     return OsDisk(
         path=_node(disks.pop()),

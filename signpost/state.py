@@ -79,7 +79,8 @@ def clear_inactive(state: BootState) -> BootState:
         if not state.flags[active].will_boot:
             raise TransitionError(
                 f"the running set {active} has priority 0 and would not boot again: without set "
-                f"{inactive}, nothing would"
+                f"{inactive}, nothing would. Run `signpost cancel-upgrade` first: it lets set "
+                f"{active} boot next"
             )
     return state.with_flags(inactive, CLEARED)
 
@@ -115,18 +116,17 @@ def upgrade_to_inactive(state: BootState) -> BootState:
 def cancel_upgrade(state: BootState) -> BootState:
     """Take back a pending upgrade: the next boot stays with the active set.
 
-    Doing it again changes nothing, so that a cut command can be repeated.
+    Doing it again changes nothing, so that a cut command can be repeated. Also the way out where no
+    set boots next, because the active one has lost its priority.
 
     Raises:
-        TransitionError: the inactive set is not what boots next, or the active one is on trial.
+        TransitionError: the active set is what boots next already, or is on trial.
     """
     active, inactive = active_set(state), inactive_set(state)
-    if state.flags[inactive].priority == 0 and next_set(state) is active:
-        return state
-    if next_set(state) is not inactive:
-        raise TransitionError(
-            f"no upgrade is pending: the next boot takes set {next_set(state) or 'none'}"
-        )
+    if next_set(state) is active:
+        if state.flags[inactive].priority == 0:
+            return state
+        raise TransitionError(f"no upgrade is pending: the next boot takes set {active}")
     _require_proven_active(state, doing="cancelling")
     return state.with_flags(inactive, replace(state.flags[inactive], priority=0)).with_flags(
         active, replace(state.flags[active], priority=_NEXT_PRIORITY)

@@ -19,6 +19,7 @@ from signpost.gpt import (
     Mbr,
     ReadSectors,
     renewed_header,
+    renewed_mbr,
 )
 
 
@@ -51,7 +52,8 @@ def plan_write(
         table: what stands on the disk now.
         entries: the new entry array in whole sectors.
         read: gives the sectors of the disk, to leave out those that need no change.
-        rewrite: write every sector, also where the disk already holds the same bytes.
+        rewrite: write every sector of both copies, also where the disk already holds the same
+            bytes, and then the protective MBR if it misstates the size of the disk.
 
     Returns:
         Steps to be flushed one by one; none when the disk already holds this table.
@@ -65,8 +67,17 @@ def plan_write(
     _refuse_unwritable(table)
     layout = _lay_out(table, read, move_array=not is_same)
     _refuse_collisions(layout, table)
+    _refuse_to_overwrite_what_is_believed(layout, table)
     writer = _Writer(table=table, layout=layout, read=read, rewrite=rewrite)
-    return tuple(step for step in writer.steps(entries) if step.writes)
+    steps = [step for step in writer.steps(entries) if step.writes]
+    if rewrite and table.mbr_fault:
+        steps.append(_renew_mbr(table, read))
+    return tuple(steps)
+
+
+def _renew_mbr(table: DiskTable, read: ReadSectors) -> Step:
+    sector = renewed_mbr(read(0, 1), table.sector_count)
+    return Step(what="protective MBR", writes=(Write(lba=0, data=sector),))
 
 
 def _refuse_unwritable(table: DiskTable) -> None:
@@ -208,6 +219,23 @@ def _refuse_collisions(layout: _Layout, table: DiskTable) -> None:
             raise TableError(f"{name} and {after} would overlap: this table is not written")
 
 
+def _refuse_to_overwrite_what_is_believed(layout: _Layout, table: DiskTable) -> None:
+    """Refuse to write a lost primary array over the entries of the backup.
+
+    Nothing keeps a backup header from pointing in front of the first partition.
+    """
+    if isinstance(table.primary, Copy):
+        return
+    believed, size = table.authority.header.entries_lba, layout.array_sectors
+    stays = layout.in_place and believed == layout.new_array
+    if abs(believed - layout.new_array) < size and not stays:
+        raise TableError(
+            f"the primary copy is lost, and the backup keeps its entries at LBA {believed}, where "
+            "those of the primary belong: this table is not written. `sgdisk -b FILE` saves it, "
+            "`sgdisk -l FILE` writes both copies anew"
+        )
+
+
 class _Writer:
     """Puts the steps of one write together; remembers what the disk will hold after them."""
 
@@ -226,8 +254,11 @@ class _Writer:
             return [*self._backup(entries), *self._primary(entries)]
         if not self._layout.in_place:
             return [*self._primary(entries), *self._backup(entries)]
-        # In place, a bad primary is first made what the backup says, so that both headers agree.
-        repair = self._primary(self._table.authority.entries)
+        # In place, a bad primary is first made what the backup says, so that both headers agree: in
+        # the usable sectors too, which may be impossible there.
+        backup = self._table.authority
+        said = range(backup.header.first_usable_lba, backup.header.last_usable_lba + 1)
+        repair = self._primary(backup.entries, usable=said)
         return [*repair, *self._backup(entries), *self._primary(entries)]
 
     def _backup(self, entries: bytes) -> list[Step]:
@@ -243,14 +274,14 @@ class _Writer:
             self._step("backup header", layout.backup_header, header),
         ]
 
-    def _primary(self, entries: bytes) -> list[Step]:
+    def _primary(self, entries: bytes, *, usable: range | None = None) -> list[Step]:
         layout = self._layout
         place = HeaderPlace(
             current_lba=PRIMARY_LBA,
             alternate_lba=layout.backup_header,
             entries_lba=layout.new_array,
         )
-        header = self._header(entries, place)
+        header = self._header(entries, place, usable=usable)
         parts = [
             ("primary entries", layout.new_array, entries),
             ("primary header", PRIMARY_LBA, header),
@@ -259,8 +290,9 @@ class _Writer:
             parts.reverse()
         return [self._step(*part) for part in parts]
 
-    def _header(self, entries: bytes, place: HeaderPlace) -> bytes:
-        usable = range(self._layout.first_usable, self._layout.last_usable + 1)
+    def _header(self, entries: bytes, place: HeaderPlace, *, usable: range | None = None) -> bytes:
+        if usable is None:
+            usable = range(self._layout.first_usable, self._layout.last_usable + 1)
         return renewed_header(self._table.authority.header, entries, place=place, usable=usable)
 
     def _step(self, what: str, first_lba: int, data: bytes) -> Step:

@@ -27,6 +27,7 @@ from tests.helpers.gpt_builder import (
     grown,
     noise,
     with_entry_fields,
+    with_header_fields,
 )
 from tests.helpers.gpt_readers import (
     ALL_READERS,
@@ -117,10 +118,19 @@ LAYOUTS = [
 ]
 
 
+PRIMARY_PARTS = (Part.PRIMARY_HEADER, Part.PRIMARY_ENTRIES)
+BACKUP_PARTS = (Part.BACKUP_HEADER, Part.BACKUP_ENTRIES)
+
+
 def stale_backup(image: bytes, spec: DiskSpec) -> bytes:
     """Return a disk whose backup is valid and says something else: a cut before the commit."""
     other = spec.partition(BOOT_B).attributes | 1 << 60
     return with_entry_fields(image, spec, BOOT_B, parts=(Part.BACKUP_ENTRIES,), attributes=other)
+
+
+def backup_that_claims_too_much(image: bytes, spec: DiskSpec) -> bytes:
+    """Return a disk whose backup lets partitions reach over itself: what is written must not."""
+    return with_header_fields(image, spec, Part.BACKUP_HEADER, last_usable_lba=spec.last_lba)
 
 
 Damage = Callable[[bytes, DiskSpec], bytes]
@@ -150,10 +160,10 @@ STARTS: dict[str, Damage] = {
     "primary-entries-bad-and-copies-disagree": lambda image, spec: garble(
         stale_backup(image, spec), spec, Part.PRIMARY_ENTRIES
     ),
+    "primary-bad-and-backup-claims-too-much": lambda image, spec: damage(*PRIMARY_PARTS)(
+        backup_that_claims_too_much(image, spec), spec
+    ),
 }
-
-PRIMARY_PARTS = (Part.PRIMARY_HEADER, Part.PRIMARY_ENTRIES)
-BACKUP_PARTS = (Part.BACKUP_HEADER, Part.BACKUP_ENTRIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +203,11 @@ def excused(reader: Reader, crash: CrashState, trial: Trial) -> bool:
     """Tell where a reader cannot be served by any order of writing.
 
     Linux without `gpt` never looks at the backup: it sees nothing when LBA 1 itself is garbage, or
-    where entries must be replaced in place.
+    where entries must be replaced in place. LBA 0 has no second copy for anyone; only rewrite-table
+    writes it, on a disk whose size it misstates.
     """
+    if crash.garbage_lba == 0:
+        return True
     if reader is not linux_reader_without_gpt:
         return False
     return crash.garbage_lba == 1 or not trial.layout.has_spare

@@ -1,17 +1,20 @@
 """signpost on real block devices, beside the programs that share the disk with it."""
 
+import fcntl
 import json
+import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from signpost.osdisk import OsDisk, find_disk_under
 from tests.helpers.disk_tools import PATH as SBIN
 from tests.helpers.disk_tools import disk_tool as tool
-from tests.helpers.gpt_builder import BOOT_B, an_ab_disk, build
+from tests.helpers.gpt_builder import BOOT_A, BOOT_B, PRIVATE, an_ab_disk, build
 from tests.helpers.loop_device import loop_device
 from tests.helpers.machine import BIN
+from tests.helpers.processes import wait_until_open
 
 pytestmark = [pytest.mark.root, pytest.mark.loop]
 
@@ -113,16 +116,87 @@ def test_a_table_that_another_program_wrote_in_between_is_flipped_again(
         assert (entry["name"] == "OTHER-NAME") == ("-A" not in change)
 
 
-def test_signpost_waits_for_a_program_that_holds_the_disk(tmp_path: Path) -> None:
-    with (
-        loop_device(an_image(tmp_path, 512)) as node,
-        subprocess.Popen(["flock", str(node), "sleep", "1.5"]) as holder,
-    ):
-        time.sleep(0.3)
-        started = time.monotonic()
-        signpost("--disk", str(node), "--active", "A", "mark-inactive-valid")
-        assert time.monotonic() - started > 0.5
-        holder.wait()
+def test_signpost_waits_for_the_holder_of_the_lock_and_starts_from_what_it_left(
+    tmp_path: Path,
+) -> None:
+    with loop_device(an_image(tmp_path, 512)) as node:
+        with node.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            waiting = subprocess.Popen(
+                [str(BIN / "signpost"), "--disk", str(node), "--active", "A", "clear-inactive"]
+            )
+            wait_until_open(waiting, node)
+            tool("sgdisk", "-A", f"{BOOT_B}:set:52", str(node))
+        assert waiting.wait(timeout=60) == 0
+        facts = json.loads(signpost("--disk", str(node), "status", "--json"))
+        assert facts["sets"]["B"]["tries"] == 0
+
+
+def test_a_device_that_takes_no_writes_is_refused_before_anything_else(tmp_path: Path) -> None:
+    with loop_device(an_image(tmp_path, 512), "--read-only") as node:
+        command = [str(BIN / "signpost"), "--disk", str(node), "--active", "A", "clear-inactive"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"signpost: cannot write to disk {node}: the device is read-only\n"
+        assert signpost("--disk", str(node), "status")
+
+
+def test_the_disk_under_a_partition_of_a_device_is_found(tmp_path: Path) -> None:
+    with loop_device(an_image(tmp_path, 512)) as node:
+        tool("partx", "--add", str(node))
+        root_b = Path(f"{node}p{BOOT_B + 1}").stat().st_rdev
+        assert find_disk_under(root_b) == OsDisk(
+            path=str(node), partition_numbers=frozenset({BOOT_B + 1})
+        )
+
+
+def test_a_link_to_a_device_still_names_the_partitions_of_the_device(tmp_path: Path) -> None:
+    link = tmp_path / "by-id"
+    with loop_device(an_image(tmp_path, 512)) as node:
+        link.symlink_to(node)
+        assert f" {node}p{BOOT_B} " in signpost("--disk", str(link), "status")
+
+
+COMMANDS = (
+    *("A mark-inactive-valid", "A upgrade-to-inactive", "A cancel-upgrade"),
+    *("A upgrade-to-inactive", "A rewrite-table", "A select-boot", "B mark-successful-boot"),
+    *("B rollback-to-inactive", "A rewrite-table", "A rollback-to-inactive", "A clear-inactive"),
+)
+"""The running set and a command."""
+
+
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_after_every_command_sfdisk_reads_what_signpost_says(
+    sector_size: int, tmp_path: Path
+) -> None:
+    """The reader is libfdisk's own; each attribute of each partition is compared."""
+    with loop_device(an_image(tmp_path, sector_size), "--sector-size", str(sector_size)) as node:
+        before = attributes_by_sfdisk(node)
+        assert before[BOOT_A] == {48, 56}
+        for command in COMMANDS:
+            signpost("--disk", str(node), "--active", *command.split())
+            facts = json.loads(signpost("--disk", str(node), "status", "--json"))
+            found = attributes_by_sfdisk(node)
+            assert found[BOOT_A] == bits(facts["sets"]["A"]), command
+            assert found[BOOT_B] == bits(facts["sets"]["B"]), command
+            assert found[PRIVATE] == ({57} if facts["has_boot_ever_succeeded"] else set()), command
+            others = before.keys() - {BOOT_A, BOOT_B, PRIVATE}
+            assert {n: found[n] for n in others} == {n: before[n] for n in others}, command
+
+
+def attributes_by_sfdisk(node: Path) -> dict[int, set[int]]:
+    """Return the attribute bits that are set, by partition."""
+    rows = json.loads(tool("sfdisk", "--json", str(node)))["partitiontable"]["partitions"]
+    return {
+        number: {int(bit) for bit in re.findall(r"\d+", row.get("attrs", ""))}
+        for number, row in enumerate(rows, 1)
+    }
+
+
+def bits(flags: dict[str, int]) -> set[int]:
+    priority = {48 + bit for bit in range(4) if flags["priority"] >> bit & 1}
+    tries = {52 + bit for bit in range(4) if flags["tries"] >> bit & 1}
+    return priority | tries | ({56} if flags["successful"] else set())
 
 
 def test_sfdisk_waits_for_signpost_s_lock_and_the_table_is_never_mixed(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from signpost.cli import cli
+from tests.helpers.disk_tools import disk_tool
 from tests.helpers.gpt_builder import (
     DiskSpec,
     Flags,
@@ -24,6 +27,7 @@ from tests.helpers.gpt_builder import (
     write_image,
 )
 from tests.helpers.gpt_readers import Medium, uefi_reader
+from tests.helpers.processes import wait_until_open
 
 SIGNPOST = Path(sys.executable).with_name("signpost")
 STAGED = Flags(0, 1, 0)
@@ -102,7 +106,10 @@ class TestStatus:
         lines = signpost("status", "--disk", path).stdout.splitlines()
         assert lines[2] == "  A    3     4     5     0         0      no          no"
         assert lines[4] == "It is not known which set is running."
-        assert lines[5].startswith("WARNING: no set can boot. ")
+        assert lines[5] == (
+            "WARNING: no set can boot. Do not reboot; `signpost status --active A` or `B`, "
+            "whichever runs, says what to do."
+        )
 
     def test_it_shows_a_single_set(self, tmp_path: Path) -> None:
         done = on(an_image(tmp_path, b=None), "status")
@@ -222,6 +229,7 @@ STORY = [
     (
         *("B", "mark-successful-boot"),
         "set B: priority 2, 0 tries, not successful -> priority 2, 0 tries, successful",
+        "this machine: marked for good as having booted successfully",
         "next boot: set B",
     ),
     (
@@ -264,8 +272,45 @@ class TestChanges:
         done = on(path, "mark-successful-boot")
         assert done.stdout.splitlines() == [
             "set A: priority 0, 0 tries, not successful -> priority 0, 0 tries, successful",
+            "this machine: marked for good as having booted successfully",
             "next boot: NONE, no set can boot",
+            (
+                "WARNING: no set can boot. Do not reboot; if the running system is good: "
+                "`signpost cancel-upgrade`."
+            ),
         ]
+
+    @pytest.mark.parametrize(
+        ("a", "b", "warning"),
+        [
+            (Flags(1, 0, 0), Flags(0, 0, 0), "no set can boot"),
+            (Flags(0, 0, 0), Flags(0, 0, 0), "no set can boot"),
+            (Flags(0, 5, 1), Flags(0, 1, 0), "no set can boot"),
+            (Flags(0, 0, 0), Flags(1, 0, 1), "the running set A has priority 0"),
+            (Flags(0, 0, 1), Flags(15, 15, 1), "the running set A has priority 0"),
+        ],
+    )
+    def test_the_commands_that_status_advises_lead_out(
+        self, tmp_path: Path, a: Flags, b: Flags, warning: str
+    ) -> None:
+        path = an_image(tmp_path, a=a, b=b)
+        note = on(path, "status").stdout.splitlines()[-1]
+        assert note.startswith(f"WARNING: {warning}")
+        for command in re.findall("`signpost ([a-z-]+)`", note):
+            assert on(path, command).returncode == 0, command
+        assert not on(path, "status").stdout.count("WARNING")
+        assert answer(on(path, "status", "--json"))["next"] == "A"
+
+    def test_the_command_that_status_advises_leads_out_of_a_single_set_without_priority(
+        self, tmp_path: Path
+    ) -> None:
+        path = an_image(tmp_path, a=Flags(0, 0, 0), b=None)
+        note = on(path, "status").stdout.splitlines()[-1]
+        first, second = re.findall("`([^`]+)`", note)
+        assert first == "signpost mark-successful-boot"
+        on(path, "mark-successful-boot")
+        disk_tool(*second.split())
+        assert answer(on(path, "status", "--json"))["next"] == "A"
 
     def test_whether_a_boot_ever_succeeded_is_told_as_true_or_nothing(self, image: Path) -> None:
         before = on(image, "has-boot-ever-succeeded")
@@ -273,7 +318,11 @@ class TestChanges:
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
             "has_boot_ever_succeeded": False
         }
-        on(image, "mark-successful-boot")
+        marked = on(image, "mark-successful-boot")
+        assert marked.stdout.splitlines() == [
+            "this machine: marked for good as having booted successfully",
+            "next boot: set A",
+        ]
         assert signpost("--disk", image, "has-boot-ever-succeeded").stdout == "true\n"
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
             "has_boot_ever_succeeded": True
@@ -296,6 +345,21 @@ class TestChanges:
         assert again["written"] is True
         path.write_bytes(garble(build(spec), spec, Part.PRIMARY_ENTRIES))
         assert answer(on(path, "mark-inactive-valid", "--json"))["repaired"] == [fault]
+
+    def test_rewriting_the_table_of_a_grown_disk_corrects_its_protective_mbr(
+        self, image: Path
+    ) -> None:
+        with image.open("ab") as file:
+            file.write(bytes(2048 * 512))
+        on(image, "mark-inactive-valid")
+        fault = "protective MBR: covers 16383 of 18431 sectors"
+        shown = on(image, "status").stdout.splitlines()
+        assert shown[0] == f"OS disk: {image}  (GPT: both copies good; {fault})"
+        assert shown[-1] == "`signpost rewrite-table` repairs the partition table."
+        assert answer(on(image, "status", "--json"))["table"]["faults"] == [fault]
+        done = on(image, "rewrite-table")
+        assert done.stderr == f"signpost: repaired the partition table: {fault}\n"
+        assert on(image, "status").stdout.splitlines()[0].endswith("(GPT: both copies good)")
 
 
 class TestSelectBoot:
@@ -396,6 +460,27 @@ class TestErrors:
         assert done.returncode == 1
         assert done.stderr == "signpost: cannot print the result: No space left on device\n"
 
+    def test_an_interrupted_command_says_what_is_left(self, image: Path) -> None:
+        with image.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            waiting = subprocess.Popen(
+                [SIGNPOST, "--disk", image, "--active", "A", "mark-inactive-valid"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(),
+                # Whoever runs the tests in the background ignores the signal, and so would it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            )
+            wait_until_open(waiting, image)
+            waiting.send_signal(signal.SIGINT)
+            stdout, stderr = waiting.communicate(timeout=60)
+        assert (waiting.returncode, stdout) == (1, "")
+        assert stderr == (
+            "signpost: interrupted. The table is whole, with either the old flags or the new ones; "
+            "`signpost status` shows which\n"
+        )
+
     def test_it_says_how_to_tell_what_runs(self, image: Path) -> None:
         done = signpost("--disk", image, "clear-inactive")
         assert done.returncode == 1
@@ -478,6 +563,42 @@ class TestOptionsAndEnvironment:
         assert answer(by_option)["active"] == "B"
         by_variable = signpost("status", "--json", "--disk", image, SIGNPOST_ACTIVE_FILE=str(file))
         assert answer(by_variable)["active"] == "B"
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after the command"])
+    def test_an_option_is_stronger_than_its_rival_in_the_environment(
+        self, image: Path, tmp_path: Path, after: bool
+    ) -> None:
+        file = tmp_path / "active"
+        file.write_text("B\n")
+
+        def active(*options: str | Path, **variables: str) -> str:
+            words = ("status", *options) if after else (*options, "status")
+            told = answer(signpost("--disk", image, "--json", *words, **variables))["active"]
+            assert isinstance(told, str)
+            return told
+
+        assert active("--active-file", file, SIGNPOST_ACTIVE="A") == "B"
+        assert active("--active", "A", SIGNPOST_ACTIVE_FILE=str(file)) == "A"
+
+    @pytest.mark.parametrize("named", ["together", "around the command", "in the environment"])
+    def test_what_runs_may_be_said_in_one_way_only(
+        self, image: Path, tmp_path: Path, named: str
+    ) -> None:
+        """Were one preferred in silence, a stale one could have the running set cleared."""
+        file = tmp_path / "active"
+        file.write_text("A\n")
+        ways: dict[str, tuple[list[str | Path], dict[str, str]]] = {
+            "together": (["status", "--active", "A", "--active-file", file], {}),
+            "around the command": (["--active", "A", "status", "--active-file", file], {}),
+            "in the environment": (
+                ["status"],
+                {"SIGNPOST_ACTIVE": "A", "SIGNPOST_ACTIVE_FILE": str(file)},
+            ),
+        }
+        arguments, variables = ways[named]
+        done = signpost("--disk", image, *arguments, **variables)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "both say which set is running" in done.stderr
 
     @pytest.mark.parametrize(
         ("content", "message"),

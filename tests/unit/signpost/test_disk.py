@@ -397,8 +397,8 @@ class TestFindingTheLocation:
             (b"a", "{file} must hold A or B, the running set, not 'a'"),
             (b"", "{file} must hold A or B, the running set, not ''"),
             (b"AB", "{file} must hold A or B, the running set, not 'AB'"),
-            (b"\xff", "cannot read which set is running from {file}: "),
-            (None, "cannot read which set is running from {file}: "),
+            (b"\xff", "{file} must hold A or B, the running set, and is no text"),
+            (None, "cannot read which set is running from {file}: No such file or directory"),
         ],
     )
     def test_a_file_that_names_no_set_is_refused(
@@ -693,7 +693,7 @@ class TestTheLock:
         work: Callable[[Location], object],
     ) -> None:
         path = an_image(tmp_path)
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0.1)
         with (
             locked(tmp_path / "of no interest"),
             holding_lock(path) as holder,
@@ -707,7 +707,7 @@ class TestTheLock:
         )
 
     def test_two_may_read_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0)
         path = an_image(tmp_path)
         with path.open("rb") as other:
             fcntl.flock(other, fcntl.LOCK_SH)
@@ -716,7 +716,7 @@ class TestTheLock:
     def test_a_change_does_not_go_beside_a_reader(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("signpost.disk.LOCK_TIMEOUT_SECONDS", 0)
+        monkeypatch.setattr("signpost.open_disk.LOCK_TIMEOUT_SECONDS", 0)
         path = an_image(tmp_path)
         with path.open("rb") as other:
             fcntl.flock(other, fcntl.LOCK_SH)
@@ -869,7 +869,11 @@ class TestOtherTools:
         assert "not on the end" in errors_of("sfdisk", "--verify", str(path))
         disk.change(Location(path=path, active=A), unchanged)
         assert "No problems found" in output_of("sgdisk", "-v", str(path))
-        assert "not on the end" not in errors_of("sfdisk", "--verify", str(path))
+        left = errors_of("sfdisk", "--verify", str(path))
+        assert "not on the end" not in left
+        assert "PMBR size mismatch" in left, "a flip writes only what it must"
+        disk.change(Location(path=path, active=A), unchanged, rewrite=True)
+        assert "PMBR size mismatch" not in errors_of("sfdisk", "--verify", str(path))
 
     def test_tables_of_other_tools_are_read(self, tmp_path: Path) -> None:
         spec = an_ab_disk()

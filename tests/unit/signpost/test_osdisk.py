@@ -162,7 +162,7 @@ class TestTheDiskUnderDeviceMapper:
         with pytest.raises(DiskError) as caught:
             find_disk_under(os.makedev(252, 0), sysfs=sysfs.root)
         assert str(caught.value) == (
-            "the file system under / spans several disks (/dev/sda, /dev/sdb); "
+            "the file system under / spans several disks (partitions /dev/sda5, /dev/sdb4); "
             "name the OS disk with --disk"
         )
 

@@ -1,6 +1,7 @@
 """Every transition of the boot state, and the boot loader's rule."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -270,8 +271,6 @@ class TestCancelUpgrade:
             pytest.param("1/0/1", "2/0/0", "set A", id="the try is already spent"),
             pytest.param("1/0/1", "1/1/0", "set A", id="a tie goes to A"),
             pytest.param("1/0/1", "1/0/0", "set A", id="a priority without a try"),
-            pytest.param("0/0/1", "0/0/0", "set none", id="nothing boots at all"),
-            pytest.param("0/0/1", "0/1/0", "set none", id="nothing boots, though one is valid"),
         ],
     )
     def test_without_a_pending_upgrade_there_is_nothing_to_cancel(
@@ -280,6 +279,29 @@ class TestCancelUpgrade:
         with pytest.raises(TransitionError) as caught:
             boot.cancel_upgrade(a_state(a, b))
         assert str(caught.value) == f"no upgrade is pending: the next boot takes {following}"
+
+    @pytest.mark.parametrize("b", ["0/0/0", "0/1/0", "0/15/1", "15/0/0"])
+    def test_where_nothing_boots_next_it_lets_a_proven_running_set_boot(self, b: str) -> None:
+        left = boot.cancel_upgrade(a_state("0/0/1", b))
+        assert shown(left) == ("2/0/1", f"0{b[b.index('/') :]}")
+        assert boot.next_set(left) is A
+
+    def test_where_nothing_boots_next_a_running_set_on_trial_must_be_marked_first(self) -> None:
+        lost = a_state("1/0/0", "0/0/0")
+        with pytest.raises(TransitionError, match=r"Run `signpost mark-successful-boot` once"):
+            boot.cancel_upgrade(lost)
+
+    def test_from_any_flags_success_and_cancelling_let_the_running_set_boot_for_ever(self) -> None:
+        """What every message advises must lead out, whatever another tool has left."""
+        values = (0, 1, 2, 15)
+        every = [f"{p}/{t}/{s}" for p in values for t in values for s in (0, 1)]
+        for a, b, active in product(every, every, (A, B)):
+            marked = boot.mark_successful_boot(a_state(a, b, active=active))
+            if boot.next_set(marked) is not active:
+                marked = boot.cancel_upgrade(marked)
+            for _ in range(16):
+                assert boot.next_set(marked) is active, (a, b, active)
+                marked = boot.select_boot(marked)
 
     def test_a_running_set_on_trial_keeps_its_way_back(self) -> None:
         with pytest.raises(TransitionError, match=r"^the running set B .* after cancelling, a "):
