@@ -20,6 +20,7 @@ from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
 from signpost.errors import SignpostError
 from updog.commands.output import forgive_stderr, reason
 from updog.errors import Locked, UpdogError
+from updog.names import escaped
 
 _EXIT_FAILED: Final = 1
 _EXIT_LOCKED: Final = 4
@@ -39,12 +40,12 @@ def _make_options() -> list[click.Option]:
         ),
         click.Option(
             ["--log-format"],
-            type=click.Choice(["human", "json"]),
-            default="human",
+            type=click.Choice(["auto", "human", "json", "journal"]),
+            default="auto",
             envvar="UPDOG_LOG_FORMAT",
             show_envvar=True,
             show_default=True,
-            help="Who reads the log on stderr.",
+            help="Who reads the log; auto: journal under systemd, human at a terminal, else json.",
         ),
         click.Option(
             ["--log-level"],
@@ -103,10 +104,14 @@ class _Updog(SharingGroup):
 
 
 def _say(err: BaseException, text: str, ctx: click.Context) -> None:
-    """Print one line, after everything if the user wants to debug."""
+    """Print one line, after everything if the user wants to debug, and log it for programs."""
+    from updog.log import LogFormat, log_failure  # noqa: PLC0415 -- slow, and rarely needed
+
     if ctx.params.get("log_level") == "debug":
-        traceback.print_exception(err)
-    click.echo(f"updog: {text}", err=True)
+        for line in "".join(traceback.format_exception(err)).splitlines():
+            click.echo(escaped(line), err=True)
+    log_failure(text, LogFormat(ctx.params["log_format"]))
+    click.echo(f"updog: {escaped(text)}", err=True)
 
 
 @click.group(

@@ -1,5 +1,6 @@
 """How the commands behave towards whoever runs them: closed ends, signals, and plain last words."""
 
+import json
 import os
 import signal
 import subprocess
@@ -111,6 +112,30 @@ def interrupted(
         finally:
             process.kill()
     return process.returncode, words.read_text()
+
+
+def test_without_a_terminal_the_log_is_json_and_the_last_word_is_for_people_too(
+    machine: Machine,
+) -> None:
+    machine.environment["UPDOG_LOG_FORMAT"] = "auto"
+    (machine.repository / "metadata" / "timestamp.json").unlink()
+    run = machine.updog("update", "--now")
+    *log, last = run.stderr.splitlines()
+    assert last == run.failed()
+    assert json.loads(log[-1])["event"] == "failed"
+    assert last == f"updog: {json.loads(log[-1])['summary']}"
+
+
+def test_what_a_stranger_put_into_a_path_does_not_reach_the_terminal(machine: Machine) -> None:
+    for log_format in ("human", "json", "journal"):
+        machine.environment["UPDOG_LOG_FORMAT"] = log_format
+        run = machine.updog("status", "--config", "/no\x1b[2J\nupdog: all is well")
+        assert run.code == 1
+        assert run.stderr.replace("\n", "").isprintable()
+        assert run.stderr.splitlines()[-1].startswith(
+            "updog: cannot read configuration /no\\x1b[2J"
+        )
+        assert not any(line.startswith("updog: all") for line in run.stderr.splitlines())
 
 
 def test_debug_shows_the_traceback_and_then_the_line(machine: Machine) -> None:
