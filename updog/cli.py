@@ -159,12 +159,15 @@ def _fill_standard_descriptors() -> None:
 def _unwind_on_signals() -> None:
     """Treat the end of the session and `kill` as Ctrl-C, so that what is left is said."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) makes it
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # As nohup(1) makes it, and a shell in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Unwind once; what comes later must not cut the unwinding off."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Not SIG_IGN: Python complains of a signal that came just before.
+        signal.signal(number, lambda _signal, _frame: None)
     raise KeyboardInterrupt

@@ -88,10 +88,25 @@ def test_an_interruption_during_the_reboot_tells_what_boots_next(
     assert "Aborted" not in stderr
 
 
+def test_an_impatient_user_is_told_what_is_left_all_the_same(machine: Machine) -> None:
+    trace = reboot_by(machine, "exec sleep 5")
+    code, stderr = interrupted(
+        machine,
+        *(signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT),
+        when=trace,
+        arguments=("--now", "--reboot"),
+    )
+    assert code == 1
+    assert stderr.splitlines()[-1] == f"updog: interrupted; {ACTIVE}"
+    assert "Aborted" not in stderr
+    assert "Traceback" not in stderr
+    assert "ignored" not in stderr
+
+
 def interrupted(
-    machine: Machine, number: int, *, when: Path, arguments: tuple[str, ...]
+    machine: Machine, *numbers: int, when: Path, arguments: tuple[str, ...]
 ) -> tuple[int, str]:
-    """Send a signal to an update once a file is there; return its code and its words."""
+    """Send signals to an update once a file is there; return its code and its words."""
     words = machine.directory / "stderr"
     # A file, not a pipe: a reboot command that outlives updog would keep a pipe open.
     with (
@@ -107,8 +122,9 @@ def interrupted(
         try:
             while not when.exists():
                 assert process.poll() is None
-            process.send_signal(number)
-            process.wait(timeout=20)
+            for number in numbers:
+                process.send_signal(number)
+            process.wait(timeout=60)
         finally:
             process.kill()
     return process.returncode, words.read_text()
