@@ -271,13 +271,14 @@ def _is_verdict(event: Event) -> bool:
     return is_rollback or event.kind is EventKind.MARKED
 
 
-def quarantined(events: Iterable[Event]) -> frozenset[Version]:
-    """Return the versions that were tried on this machine and rolled back by it.
+def quarantined(events: Iterable[Event]) -> dict[Version, datetime]:
+    """Return the versions that were tried on this machine and rolled back by it, and when.
 
     One that was tried again, because the user insisted, and proved itself is free again.
     """
-    verdicts = {event.version: event.kind for event in events if _is_verdict(event)}
-    return frozenset(v for v, kind in verdicts.items() if kind is EventKind.ROLLED_BACK)
+    verdicts = {event.version: event for event in events if _is_verdict(event)}
+    failed = (each for each in verdicts.values() if each.kind is EventKind.ROLLED_BACK)
+    return {event.version: event.time for event in failed}
 
 
 def staged_version(events: Sequence[Event], state: BootState, name: SetName) -> Version | None:

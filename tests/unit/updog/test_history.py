@@ -118,7 +118,7 @@ class TestWhatBecameOfAnUpdate:
         assert outcome(state, name) == ["booted", "marked", "rolled back"]
         last = noticed(an_activated_update(), state)[-1]
         assert last == an_event(EventKind.ROLLED_BACK, by_hand=True, running="1.0.0", time=LATER)
-        assert quarantined(noticed(an_activated_update(), state)) == frozenset()
+        assert quarantined(noticed(an_activated_update(), state)).keys() == frozenset()
 
     @each_set
     @pytest.mark.parametrize("priority", [1, 2, 15])
@@ -241,7 +241,7 @@ class TestARollbackByHand:
             assert (str(found.version), found.set) == (left, active.other)
             assert found.running == running
             told.append(found)
-        assert quarantined(told) == frozenset()
+        assert quarantined(told).keys() == frozenset()
 
     def test_it_is_noticed_though_the_set_was_cleared_since(self) -> None:
         told = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
@@ -253,7 +253,7 @@ class TestARollbackByHand:
         told = [*an_activated_update(), an_event(EventKind.BOOTED)]
         (found,) = noticed(told, a_state("2/0/1", "1/0/0"))
         assert not found.by_hand
-        assert quarantined([found]) == {Version(1, 1, 0)}
+        assert quarantined([found]).keys() == {Version(1, 1, 0)}
 
 
 @given(
@@ -398,22 +398,22 @@ class TestVersions:
         told = [an_event(kind, f"1.{number}.0") for number, kind in enumerate(EventKind)]
         told.append(an_event(EventKind.ROLLED_BACK, "2.0.0", by_hand=True))
         expected = list(EventKind).index(EventKind.ROLLED_BACK)
-        assert quarantined(told) == {Version(1, expected, 0)}
+        assert quarantined(told).keys() == {Version(1, expected, 0)}
 
     def test_quarantine_lasts_and_several_versions_can_be_in_it(self) -> None:
         rolled_back = [an_event(EventKind.ROLLED_BACK, v) for v in ("1.1.0", "1.2.0", "1.1.0")]
         told = [*rolled_back, *an_activated_update("1.3.0"), an_event(EventKind.MARKED, "1.3.0")]
-        assert quarantined(told) == {Version(1, 1, 0), Version(1, 2, 0)}
+        assert quarantined(told).keys() == {Version(1, 1, 0), Version(1, 2, 0)}
 
     def test_a_version_that_proved_itself_when_the_user_insisted_is_free_again(self) -> None:
         told = [an_event(EventKind.ROLLED_BACK), *an_activated_update(), an_event(EventKind.BOOTED)]
-        assert quarantined(told) == {Version(1, 1, 0)}
+        assert quarantined(told).keys() == {Version(1, 1, 0)}
         marked = [*told, an_event(EventKind.MARKED)]
-        assert quarantined(marked) == frozenset()
-        assert quarantined([*marked, an_event(EventKind.ROLLED_BACK)]) == {Version(1, 1, 0)}
+        assert quarantined(marked).keys() == frozenset()
+        assert quarantined([*marked, an_event(EventKind.ROLLED_BACK)]).keys() == {Version(1, 1, 0)}
 
     def test_nothing_is_quarantined_at_first(self) -> None:
-        assert quarantined([]) == frozenset()
+        assert quarantined([]).keys() == frozenset()
 
     @pytest.mark.parametrize("theirs", ["0/1/0", "2/1/0", "2/0/0", "1/0/1"])
     def test_the_last_version_that_was_installed_into_a_set_is_staged(self, theirs: str) -> None:

@@ -280,10 +280,16 @@ event = parse_event(sys.argv[3].encode())
 
 def stop(name, arguments):
     global left
-    if name in ("open", "os.rename", "os.truncate") and str(arguments[0]).startswith(directory):
-        if left == 0:
-            os._exit(99)
-        left -= 1
+    if name not in ("open", "os.rename") or not str(arguments[0]).startswith(directory):
+        return
+    empties = name == "open" and arguments[2] & os.O_TRUNC
+    if empties and left == 1:
+        left = -1  # what the open does, and no more
+        os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+        os._exit(99)
+    if left == 0:
+        os._exit(99)
+    left -= 2 if empties else 1
 
 sys.addaudithook(stop)
 history.append(event)
@@ -293,7 +299,7 @@ history.append(event)
 def append_and_stop_at(step: int, directory: Path, event: Event, *, rotation_bytes: int) -> bool:
     """Append in a process that ends before its n-th step in the directory; tell if it came there.
 
-    A step opens, renames or shortens a file, as the interpreter's audit events report it.
+    A step opens, empties or renames a file, as the interpreter's audit events report it.
     """
     facts = json.dumps(event_facts(event))
     done = subprocess.run(
