@@ -7,7 +7,7 @@ nothing, reads no clock and changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from updog.versions import LATEST, VersionLock
 from updog.waves import Seed, WavePosition, position
 
 if TYPE_CHECKING:  # manifest brings a JSON library, which deciding does not need
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from semver import Version
@@ -55,13 +55,13 @@ class Policy:
             highest that may, downwards too.
         ignore_waves: Do not wait for this machine's turn.
         forced: Exactly this version, whatever runs, is locked or is quarantined; waves still count.
-        quarantined: Versions that were tried here and rolled back.
+        quarantined: Versions that were tried here and rolled back, and when that was noticed.
     """
 
     version_lock: VersionLock = LATEST
     ignore_waves: bool = False
     forced: Version | None = None
-    quarantined: frozenset[Version] = frozenset()
+    quarantined: Mapping[Version, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
 from signpost.errors import SignpostError
 from updog.commands.output import forgive_stderr, reason
 from updog.errors import Locked, UpdogError
+from updog.names import escaped
 
 _EXIT_FAILED: Final = 1
 _EXIT_LOCKED: Final = 4
@@ -39,12 +40,12 @@ def _make_options() -> list[click.Option]:
         ),
         click.Option(
             ["--log-format"],
-            type=click.Choice(["human", "json"]),
-            default="human",
+            type=click.Choice(["auto", "human", "json", "journal"]),
+            default="auto",
             envvar="UPDOG_LOG_FORMAT",
             show_envvar=True,
             show_default=True,
-            help="Who reads the log on stderr.",
+            help="Who reads the log; auto: journal under systemd, human at a terminal, else json.",
         ),
         click.Option(
             ["--log-level"],
@@ -103,10 +104,14 @@ class _Updog(SharingGroup):
 
 
 def _say(err: BaseException, text: str, ctx: click.Context) -> None:
-    """Print one line, after everything if the user wants to debug."""
+    """Print one line, after everything if the user wants to debug, and log it for programs."""
+    from updog.log import LogFormat, log_failure  # noqa: PLC0415 -- slow, and rarely needed
+
     if ctx.params.get("log_level") == "debug":
-        traceback.print_exception(err)
-    click.echo(f"updog: {text}", err=True)
+        for line in "".join(traceback.format_exception(err)).splitlines():
+            click.echo(escaped(line), err=True)
+    log_failure(text, LogFormat(ctx.params["log_format"]))
+    click.echo(f"updog: {escaped(text)}", err=True)
 
 
 @click.group(
@@ -154,12 +159,15 @@ def _fill_standard_descriptors() -> None:
 def _unwind_on_signals() -> None:
     """Treat the end of the session and `kill` as Ctrl-C, so that what is left is said."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) makes it
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # As nohup(1) makes it, and a shell in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Unwind once; what comes later must not cut the unwinding off."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Not SIG_IGN: Python complains of a signal that came just before.
+        signal.signal(number, lambda _signal, _frame: None)
     raise KeyboardInterrupt

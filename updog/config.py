@@ -51,6 +51,7 @@ class Paths:
     migrations: Path = Path("/var/lib/bottlerocket-migrations")
     state: Path = Path("/var/lib/updog")
     os_release: Path = Path("/etc/os-release")
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

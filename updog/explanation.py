@@ -24,7 +24,9 @@ _VERDICTS = {
     Reason.NOT_REQUESTED: "--image asks for {forced}",
     Reason.HELD_BACK: "is held back: the publisher allows up to {max_version} for now",
     Reason.LOCKED: "is not admitted by version_lock {lock}",
-    Reason.QUARANTINED: "was tried here and rolled back; `updog update --image {version}` insists",
+    Reason.QUARANTINED: (
+        "was tried here and rolled back on {day}; `updog update --image {version}` insists"
+    ),
     Reason.WAVE_NOT_STARTED: (
         "reaches this machine {moment}, {wave}; `updog update {image}--now` does not wait"
     ),
@@ -55,6 +57,7 @@ def explain_verdict(verdict: Verdict, judgement: Judgement, *, zone: tzinfo | No
         forced=forced,
         image=f"--image {forced} " if forced else "",
         lock=judgement.policy.version_lock,
+        day=_day(judgement.policy.quarantined.get(verdict.update.version), zone),
         moment=_moment(place.ready_at, zone) if place else "at once",
         wave=_wave(place, judgement) if place else "no waves",
     )
@@ -143,6 +146,10 @@ def _why_chosen(verdict: Verdict, judgement: Judgement) -> str:
 
 def _moment(time: datetime, zone: tzinfo | None) -> str:
     return f"{time.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
+
+
+def _day(time: datetime | None, zone: tzinfo | None) -> str:
+    return f"{time.astimezone(zone):%Y-%m-%d}" if time else ""
 
 
 def _wave(place: WavePosition, judgement: Judgement) -> str:

@@ -1,4 +1,4 @@
-"""Small files that others wrote, read with care.
+"""Small files: those that others wrote are read with care, our own are replaced as a whole.
 
 Refuses what is no regular file, so that a pipe cannot hold a run up, and what is larger than such a
 file ever is. Does not judge what a file holds.
@@ -35,3 +35,26 @@ def read_small_text(path: Path, *, limit_bytes: int) -> str:
     except UnicodeDecodeError as err:
         line = data.count(b"\n", 0, err.start) + 1
         raise ValueError(f"it is not UTF-8 text: line {line} holds other bytes") from err
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file new content: whoever looks, also after a power cut, finds the old or the new.
+
+    Raises:
+        OSError: It cannot be written; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _flush_directory(path.parent)
+
+
+def _flush_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

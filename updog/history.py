@@ -1,42 +1,40 @@
-"""What happened to this machine: one JSON line an event, and what follows from the lines.
+"""What happened to this machine, as events, and what follows from them.
 
-Decides, from the events and the boot flags, whether an activated update was booted or rolled back,
-and which versions are quarantined. Appends whole lines and flushes them; a line that a power cut
-tore is passed over, never a reason to stop.
+Decides, from the events, the boot flags and the boot id, whether an activated update was booted,
+marked successful, rolled back or left by hand; which versions are quarantined; what each set holds;
+and which events must outlive a rotation of the file. Reads no file and no clock: see
+`updog.history_file`.
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from semver import Version
 
 from signpost.flags import CLEARED
 from signpost.sets import SetName
 from signpost.state import BootState, next_set
-from updog.errors import UpdogError
-from updog.files import read_small_file
-
-_MAX_BYTES: Final = 64 << 20
-"""Half a million events: a machine that has more has another problem."""
-
-_LONGEST_LINE_BYTES: Final = 64 << 10
 
 
 class EventKind(StrEnum):
     """What can happen to a machine."""
 
+    CHECKED = "checked"
+    """The repository was asked, and the answer was another one than the last time."""
     STARTED = "started"
     INSTALLED = "installed"
     ACTIVATED = "activated"
     REVERTED = "reverted"
     BOOTED = "booted"
+    """The update was entered, on trial."""
+    MARKED = "marked"
+    """Its health checks passed: it is marked successful."""
     ROLLED_BACK = "rolled back"
+    """The machine returned to the other set."""
     FAILED = "failed"
 
 
@@ -44,7 +42,13 @@ class EventKind(StrEnum):
 class Event:
     """One thing that happened: to which version, in which set, and what it took.
 
-    `running` is what ran in the other set when an installation was started.
+    A check happens to what runs: `outcome` says what it found, and of which version `offered`.
+
+    Attributes:
+        running: What ran in the other set when an installation was started, or runs there after a
+            rollback.
+        boot_id: The kernel's name for the boot in which an update was activated.
+        by_hand: A rollback from a system that was marked successful: somebody wanted it.
     """
 
     time: datetime
@@ -52,84 +56,13 @@ class Event:
     version: Version
     set: SetName
     running: Version | None = None
+    offered: Version | None = None
+    outcome: str | None = None
     bytes: int | None = None
     seconds: float | None = None
     error: str | None = None
-
-
-class History:
-    """The file of events of this machine."""
-
-    def __init__(self, path: Path) -> None:
-        """Name the file; it need not exist yet."""
-        self._path = path
-
-    def append(self, event: Event) -> None:
-        """Add an event and flush it to the medium.
-
-        Raises:
-            UpdogError: the file cannot be written.
-        """
-        line = json.dumps(event_facts(event)).encode() + b"\n"
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(self._path, flags, 0o644)
-            try:
-                _mend_tail(descriptor)
-                while line:
-                    line = line[os.write(descriptor, line) :]
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as err:
-            raise UpdogError(f"cannot write history {self._path}: {err.strerror}") from err
-
-    def events(self) -> tuple[Event, ...]:
-        """Return all events, the oldest first; none where there is no history yet.
-
-        Raises:
-            UpdogError: the file exists but cannot be read.
-        """
-        return tuple(event for _, event in self._numbered_events() if event is not None)
-
-    def damage(self) -> str | None:
-        """Say which lines cannot be read, if any but the last: that one a power cut may tear."""
-        bad = [number for number, event in self._numbered_events() if event is None]
-        last = len(self._lines())
-        bad = [number for number in bad if number != last]
-        if not bad:
-            return None
-        return (
-            f"{len(bad)} of {last} lines of {self._path} cannot be read, the first is {bad[0]}: "
-            "earlier rollbacks may be forgotten"
-        )
-
-    def _numbered_events(self) -> list[tuple[int, Event | None]]:
-        return [(number, _parse(line)) for number, line in enumerate(self._lines(), 1)]
-
-    def _lines(self) -> list[bytes]:
-        try:
-            data = read_small_file(self._path, limit_bytes=_MAX_BYTES)
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as err:
-            why = err.strerror if isinstance(err, OSError) else err
-            raise UpdogError(f"cannot read history {self._path}: {why}") from err
-        return [line for line in data.split(b"\n") if line]
-
-
-def _mend_tail(descriptor: int) -> None:
-    """Remove the piece of a line that a power cut left at the end; end a whole one."""
-    length = os.fstat(descriptor).st_size
-    begin = max(0, length - _LONGEST_LINE_BYTES)
-    tail = os.pread(descriptor, length - begin, begin).rpartition(b"\n")[2]
-    if not tail:
-        return
-    if _parse(tail) is None:
-        os.ftruncate(descriptor, length - len(tail))
-    else:
-        os.write(descriptor, b"\n")
+    boot_id: str | None = None
+    by_hand: bool = False
 
 
 def event_facts(event: Event) -> dict[str, Any]:
@@ -142,14 +75,18 @@ def event_facts(event: Event) -> dict[str, Any]:
     }
     extras = {
         "running": str(event.running) if event.running else None,
+        "offered": str(event.offered) if event.offered else None,
+        "outcome": event.outcome,
         "bytes": event.bytes,
         "seconds": event.seconds,
         "error": event.error,
+        "boot_id": event.boot_id,
+        "by_hand": event.by_hand or None,
     }
     return facts | {name: value for name, value in extras.items() if value is not None}
 
 
-def _parse(line: bytes) -> Event | None:
+def parse_event(line: bytes) -> Event | None:
     """Read a line; None for a torn one, or for an event of a later version of this program."""
     try:
         fields = json.loads(line)
@@ -158,13 +95,21 @@ def _parse(line: bytes) -> Event | None:
             kind=EventKind(fields["event"]),
             version=Version.parse(fields["version"]),
             set=SetName(fields["set"]),
-            running=Version.parse(fields["running"]) if "running" in fields else None,
+            running=_optional_version(fields, "running"),
+            offered=_optional_version(fields, "offered"),
+            outcome=_optional(fields, "outcome", str),
             bytes=_optional(fields, "bytes", int),
             seconds=_optional(fields, "seconds", int | float),
             error=_optional(fields, "error", str),
+            boot_id=_optional(fields, "boot_id", str),
+            by_hand=bool(_optional(fields, "by_hand", bool)),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _optional_version(fields: dict[str, Any], name: str) -> Version | None:
+    return Version.parse(fields[name]) if name in fields else None
 
 
 def _optional(fields: dict[str, Any], name: str, kind: Any) -> Any:
@@ -174,45 +119,166 @@ def _optional(fields: dict[str, Any], name: str, kind: Any) -> Any:
     return value
 
 
-def settle(events: Sequence[Event], state: BootState, *, now: datetime) -> Event | None:
-    """Return what became of the last update, if that shows in the flags and is not yet recorded.
+def settle(
+    events: Sequence[Event],
+    state: BootState,
+    *,
+    running: Version,
+    boot_id: str | None,
+    now: datetime,
+) -> tuple[Event, ...]:
+    """Return what has happened since the last event and is not recorded yet, the oldest first.
 
     The boot loader spends a try before it boots a set. So a set that has a priority, no try left,
     no success mark and does not run was tried and left again, whether or not its activation was
-    recorded before a power cut. A set that runs without the success mark is still on trial.
+    recorded before a power cut. The flags of a set that somebody has cleared since tell nothing; if
+    it was activated in another boot than this one, it is taken to have been tried.
+
+    Args:
+        events: The history.
+        state: The boot flags, and which set runs.
+        running: The version that runs.
+        boot_id: The kernel's name for this boot, where known.
+        now: The time to put on the events: that of noticing.
     """
+    found: list[Event] = []
+    while (event := _unrecorded([*events, *found], state, boot_id)) is not None:
+        found.append(replace(event, time=now, running=_who_runs(event, state, running)))
+    return tuple(found)
+
+
+def _who_runs(event: Event, state: BootState, running: Version) -> Version | None:
+    """Say what runs in the other set, of an event after which that runs."""
+    is_left = event.kind is EventKind.ROLLED_BACK and state.active is event.set.other
+    return running if is_left else None
+
+
+def _unrecorded(events: Sequence[Event], state: BootState, boot_id: str | None) -> Event | None:
+    """Return the next thing that must have happened after the events."""
+    if state.active is None:
+        return None
     pending = _pending(events)
-    if pending is None or state.active is None or pending.set not in state.flags:
-        return None
-    kind = _outcome(pending, state)
-    if kind is None:
-        return None
-    return Event(time=now, kind=kind, version=pending.version, set=pending.set)
+    if pending is not None and pending.set in state.flags:
+        is_given_up = _is_given_up(pending, events, boot_id)
+        kind = _outcome(pending, state, is_given_up=is_given_up)
+        if kind is not None:
+            return replace(_bare(pending), kind=kind)
+    return _left_by_hand(events, state.active)
+
+
+def _bare(event: Event) -> Event:
+    return Event(time=event.time, kind=event.kind, version=event.version, set=event.set)
+
+
+_OPEN = (EventKind.INSTALLED, EventKind.ACTIVATED, EventKind.REVERTED, EventKind.BOOTED)
+_ATTEMPTS = (EventKind.STARTED, EventKind.FAILED, EventKind.CHECKED)
 
 
 def _pending(events: Sequence[Event]) -> Event | None:
     """Return the last update whose fate is open; attempts at a next one do not close it."""
-    attempts = (EventKind.STARTED, EventKind.FAILED)
-    last = next((event for event in reversed(events) if event.kind not in attempts), None)
-    is_open = last is not None and last.kind in (EventKind.INSTALLED, EventKind.ACTIVATED)
-    return last if is_open else None
+    last = next((event for event in reversed(events) if event.kind not in _ATTEMPTS), None)
+    return last if last is not None and last.kind in _OPEN else None
 
 
-def _outcome(pending: Event, state: BootState) -> EventKind | None:
-    flags = state.flags[pending.set]
-    was_activated = pending.kind is EventKind.ACTIVATED
+def _is_given_up(pending: Event, events: Sequence[Event], boot_id: str | None) -> bool:
+    """Tell whether an activated update whose set lost its priority was never tried.
+
+    It was not in the boot that activated it, nor where a next installation has begun to replace it:
+    before one begins, what became of the last update is noted.
+    """
+    after = events[next(i for i in reversed(range(len(events))) if events[i] is pending) :]
+    is_replaced = any(e.kind is EventKind.STARTED and e.set is pending.set for e in after)
+    is_same_boot = boot_id is None or pending.boot_id is None or pending.boot_id == boot_id
+    return is_same_boot or is_replaced
+
+
+def _outcome(pending: Event, state: BootState, *, is_given_up: bool) -> EventKind | None:
+    flags, was_entered = state.flags[pending.set], pending.kind is EventKind.BOOTED
     if flags.successful:
-        return EventKind.BOOTED
-    if state.active is pending.set or next_set(state) is pending.set:
+        return EventKind.MARKED if was_entered else EventKind.BOOTED
+    if state.active is pending.set:
+        return None if was_entered else EventKind.BOOTED
+    if next_set(state) is pending.set:
         return None
-    if flags.priority > 0:
+    if was_entered or flags.priority > 0:
         return EventKind.ROLLED_BACK
-    return EventKind.REVERTED if was_activated else None
+    if pending.kind is not EventKind.ACTIVATED:
+        return None
+    # A try that is still there was not spent by the boot loader: somebody cancelled the upgrade.
+    return EventKind.REVERTED if is_given_up or flags.tries > 0 else EventKind.ROLLED_BACK
 
 
-def quarantined(events: Iterable[Event]) -> frozenset[Version]:
-    """Return the versions that were tried on this machine and rolled back."""
-    return frozenset(e.version for e in events if e.kind is EventKind.ROLLED_BACK)
+def _left_by_hand(events: Sequence[Event], active: SetName) -> Event | None:
+    """Return the rollback that nothing but a command can have made, if there was one.
+
+    What was on trial is dealt with before; a set that is marked successful the boot loader does not
+    leave by itself. So this is no reason for a quarantine.
+    """
+    last = _last_to_run(events)
+    if last is None or last.set is active:
+        return None
+    return replace(last, kind=EventKind.ROLLED_BACK, by_hand=True)
+
+
+def _last_to_run(events: Sequence[Event]) -> Event | None:
+    """Return the set that was last known to run and its version, in the form of an event."""
+    for event in reversed(events):
+        if event.kind in (EventKind.BOOTED, EventKind.MARKED):
+            return _bare(event)
+        if event.kind in (EventKind.STARTED, EventKind.ROLLED_BACK):
+            if event.running is None:
+                return None
+            return replace(_bare(event), set=event.set.other, version=event.running)
+    return None
+
+
+def last_deed(events: Sequence[Event]) -> Event | None:
+    """Return the last event that was more than a look at the repository."""
+    return next((e for e in reversed(events) if e.kind is not EventKind.CHECKED), None)
+
+
+def is_news(checked: Event, events: Sequence[Event]) -> bool:
+    """Tell whether a check found something else than the one before it.
+
+    Errors are told apart by nobody but people: two checks that failed found the same.
+    """
+    last = next((e for e in reversed(events) if e.kind is EventKind.CHECKED), None)
+    return last is None or _finding(last) != _finding(checked)
+
+
+def _finding(checked: Event) -> tuple[object, ...]:
+    return (checked.version, checked.set, checked.outcome, checked.offered)
+
+
+def essence(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Return the events that must not be forgotten, in their order.
+
+    Every question that this module answers looks for the last event of some kinds, in some set,
+    with or without a version that ran beside it; only a quarantine is for ever. So the last event
+    of each sort and the last verdict on each version answer as all events do.
+    """
+    last: dict[tuple[object, ...], int] = {}
+    for index, event in enumerate(events):
+        last[event.kind, event.set, event.running is None, event.by_hand] = index
+        if _is_verdict(event):
+            last["verdict", event.version] = index
+    return tuple(events[index] for index in sorted(set(last.values())))
+
+
+def _is_verdict(event: Event) -> bool:
+    """Tell whether a version has proven itself here, or failed to."""
+    is_rollback = event.kind is EventKind.ROLLED_BACK and not event.by_hand
+    return is_rollback or event.kind is EventKind.MARKED
+
+
+def quarantined(events: Iterable[Event]) -> dict[Version, datetime]:
+    """Return the versions that were tried on this machine and rolled back by it, and when.
+
+    One that was tried again, because the user insisted, and proved itself is free again.
+    """
+    verdicts = {event.version: event for event in events if _is_verdict(event)}
+    failed = (each for each in verdicts.values() if each.kind is EventKind.ROLLED_BACK)
+    return {event.version: event.time for event in failed}
 
 
 def staged_version(events: Sequence[Event], state: BootState, name: SetName) -> Version | None:

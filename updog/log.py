@@ -1,37 +1,50 @@
-"""How completed steps are reported on stderr: for people, or as JSON lines.
+"""How completed steps are reported on stderr: for people, as JSON lines, or to systemd's journal.
 
 Configured by the command line only. A step is a structlog event whose `summary` is the sentence for
-people; everything else it carries is for programs.
+people; everything else it carries is for programs. Decides who reads the log where nobody says so.
+Lets no control character through, whoever put it into a name or an error.
 """
 
+import json
+import os
 import sys
 from collections.abc import MutableMapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import structlog
+
+from updog import journal
+from updog.names import escaped
 
 
 class LogFormat(StrEnum):
     """Who reads the log."""
 
+    AUTO = "auto"
+    """The journal under systemd, else people at a terminal, else programs."""
     HUMAN = "human"
     JSON = "json"
+    JOURNAL = "journal"
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""The levels in syslog's terms."""
+
+_IN_EVERY_LINE = ("event", "level", "time")
 
 
-def configure(log_format: LogFormat, *, level: str = "info") -> None:
-    """Send log events of a level and above to stderr."""
-    render: structlog.typing.Processor = (
-        _render_for_people if log_format is LogFormat.HUMAN else structlog.processors.JSONRenderer()
-    )
+def configure(
+    log_format: LogFormat, *, level: str = "info", journal_socket: Path = journal.SOCKET
+) -> None:
+    """Send log events of a level and above to stderr, or to the journal."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            render,
+            _renderer(resolve(log_format), journal_socket),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -39,10 +52,71 @@ def configure(log_format: LogFormat, *, level: str = "info") -> None:
     )
 
 
+def resolve(log_format: LogFormat) -> LogFormat:
+    """Say who reads the log, finding it out where that is not said."""
+    if log_format is not LogFormat.AUTO:
+        return log_format
+    if journal.stderr_is_journal(os.environ.get("JOURNAL_STREAM")):
+        return LogFormat.JOURNAL
+    return LogFormat.HUMAN if sys.stderr.isatty() else LogFormat.JSON
+
+
+def log_failure(text: str, log_format: LogFormat) -> None:
+    """Log the end of a run that failed, for programs: to people the command line says it."""
+    if resolve(log_format) is LogFormat.HUMAN:
+        return
+    configure(log_format)  # the run may have failed before its log was set up
+    structlog.get_logger().error("failed", summary=text)
+
+
+def _renderer(log_format: LogFormat, journal_socket: Path) -> structlog.typing.Processor:
+    match log_format:
+        case LogFormat.JSON:
+            return _render_for_programs
+        case LogFormat.JOURNAL:
+            return _Journal(journal_socket)
+        case _:
+            return _render_for_people
+
+
 def _render_for_people(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     name = str(event["event"])
     summary = event.get("summary")
     if summary is None:
-        known = ("event", "level", "time")
-        summary = " ".join(f"{key}={value}" for key, value in event.items() if key not in known)
-    return f"{name.capitalize():<10} {summary}".rstrip()
+        facts = ((key, value) for key, value in event.items() if key not in _IN_EVERY_LINE)
+        summary = " ".join(f"{key}={value}" for key, value in facts)
+    return escaped(f"{name.capitalize():<10} {summary}".rstrip())
+
+
+def _render_for_programs(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    # JSON allows the control character DEL as it is.
+    return json.dumps(event, default=str).replace("\x7f", "\\u007f")
+
+
+class _Journal:
+    """Sends events to the journal, or lets them through as lines for people if it is away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+        message = _render_for_people(logger, method, event)
+        try:
+            journal.send(_journal_fields(event, message), self._path)
+        except OSError:
+            return message
+        raise structlog.DropEvent
+
+
+def _journal_fields(event: MutableMapping[str, Any], message: str) -> dict[str, str]:
+    own = {
+        f"UPDOG_{key.upper()}": escaped(value if isinstance(value, str) else json.dumps(value))
+        for key, value in event.items()
+        if key not in ("level", "time")
+    }
+    return {
+        "MESSAGE": message,
+        "PRIORITY": str(_PRIORITIES[event["level"]]),
+        "SYSLOG_IDENTIFIER": "updog",
+        **own,
+    }

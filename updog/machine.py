@@ -1,12 +1,19 @@
 """The machine that is updated: its settings, what runs, its disk and its memory."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from signpost import disk as boot_disk
 from signpost.disk import Location
+from signpost.state import BootState
 from updog.config import Config
-from updog.history import History
+from updog.files import read_small_text
+from updog.history import Event, settle
+from updog.history_file import History
 from updog.host import Host, read_host
+
+_LONGEST_BOOT_ID = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +24,7 @@ class Machine:
     host: Host
     location: Location
     history: History
+    boot_id: str | None
 
 
 def open_machine(config: Config) -> Machine:
@@ -32,4 +40,24 @@ def open_machine(config: Config) -> Machine:
         host=read_host(config.paths.os_release),
         location=boot_disk.find_location(settings.path, settings.active, settings.active_file),
         history=History(config.paths.state / "history.jsonl"),
+        boot_id=_read_boot_id(config.paths.boot_id),
     )
+
+
+def unrecorded(machine: Machine, state: BootState, *, now: datetime) -> tuple[Event, ...]:
+    """Return what has become of the sets and is not in the history yet, as `settle` finds it."""
+    return settle(
+        machine.history.events(),
+        state,
+        running=machine.host.version,
+        boot_id=machine.boot_id,
+        now=now,
+    )
+
+
+def _read_boot_id(path: Path) -> str | None:
+    """Return the kernel's name for this boot; None where it has none: the flags must do then."""
+    try:
+        return read_small_text(path, limit_bytes=_LONGEST_BOOT_ID).strip() or None
+    except (OSError, ValueError):
+        return None

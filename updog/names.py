@@ -38,4 +38,17 @@ def printable(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii").translate(_CONTROLS)[:500]
 
 
+def escaped(text: str) -> str:
+    """Return `text` whole, with all that a terminal would not simply show escaped.
+
+    That are control characters, line breaks among them, and what changes the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}

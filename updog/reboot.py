@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from updog.errors import UpdogError
+from updog.guard import require_guarded
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -20,9 +22,10 @@ def reboot(command: Sequence[str]) -> None:
     Its output goes to stderr: stdout carries results only.
 
     Raises:
-        UpdogError: it cannot be started, or it failed.
+        UpdogError: others than root could change it, it cannot be started, or it failed.
     """
     shown = " ".join(command)
+    require_guarded(Path(command[0]), what="the reboot command")
     try:
         subprocess.run(
             command,

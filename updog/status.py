@@ -16,7 +16,14 @@ from signpost.flags import CLEARED, BootFlags
 from signpost.sets import SetName
 from signpost.state import BootState, next_set
 from updog.config import Config
-from updog.history import Event, EventKind, known_version, staged_version
+from updog.history import (
+    Event,
+    EventKind,
+    event_facts,
+    known_version,
+    last_deed,
+    staged_version,
+)
 from updog.host import Host
 from updog.metadata import RoleVersions
 from updog.units import duration
@@ -55,7 +62,7 @@ class Status:
     metadata: RoleVersions | None
     may_read_metadata: bool
     writer: int | None
-    last_event: Event | None
+    last_check: Event | None
 
 
 def assess(  # noqa: PLR0913 -- each is read from somewhere else
@@ -64,6 +71,7 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
     events: Sequence[Event],
     metadata: RoleVersions | None,
     *,
+    last_check: Event | None = None,
     may_read_metadata: bool = True,
     writer: int | None = None,
 ) -> Status:
@@ -74,6 +82,7 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
         state: the boot flags.
         events: the history, the outcome of the last boot included.
         metadata: what was last verified, if anything.
+        last_check: the last look at the repository, if one is known of.
         may_read_metadata: whether whoever asks can know that.
         writer: the process that holds the lock of all runs, if one does.
     """
@@ -90,7 +99,7 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
         metadata=metadata,
         may_read_metadata=may_read_metadata,
         writer=writer,
-        last_event=events[-1] if events else None,
+        last_check=last_check,
     )
 
 
@@ -117,7 +126,7 @@ def _judge_resting(
     """Judge a set that does not boot next, though it holds something."""
     if flags.successful:
         return InactiveSet.HEALTHY
-    if any(e.kind is EventKind.ROLLED_BACK and e.set is other for e in events[-2:]):
+    if _was_rolled_back(other, events):
         return InactiveSet.FAILED
     is_valid = flags.priority == 0 and flags.tries > 0
     if is_valid and staged_version(events, state, other) is not None:
@@ -127,7 +136,15 @@ def _judge_resting(
 
 def _is_being_written(name: SetName, events: Sequence[Event]) -> bool:
     """Tell whether the last thing that is known is that a run began to write a set."""
-    return bool(events) and events[-1].kind is EventKind.STARTED and events[-1].set is name
+    last = last_deed(events)
+    return last is not None and last.kind is EventKind.STARTED and last.set is name
+
+
+def _was_rolled_back(name: SetName, events: Sequence[Event]) -> bool:
+    """Tell whether the last thing that is known of a set is that it failed its trial."""
+    looks = (EventKind.FAILED, EventKind.CHECKED)
+    last = next((e for e in reversed(events) if e.set is name and e.kind not in looks), None)
+    return last is not None and last.kind is EventKind.ROLLED_BACK and not last.by_hand
 
 
 def _is_on_trial(state: BootState) -> bool:
@@ -138,8 +155,9 @@ def _inactive_version(state: BootState, events: Sequence[Event]) -> Version | No
     other = state.active.other if state.active else None
     if other is None or other not in state.flags:
         return None
-    if _is_being_written(other, events):
-        return events[-1].version
+    last = last_deed(events)
+    if last is not None and _is_being_written(other, events):
+        return last.version
     return known_version(events, other)
 
 
@@ -155,7 +173,7 @@ def status_lines(status: Status, config: Config, *, now: datetime) -> list[str]:
     ]
     return [
         *lines,
-        f"Channel   {config.metadata_base_url}  {_freshness(status, now)}",
+        f"Channel   {config.metadata_base_url}  {_checked(status, now)}{_freshness(status, now)}",
         f"Policy    {_policy(config)}",
         f"Next      {_next_step(status)}",
     ]
@@ -214,6 +232,14 @@ def _tries(flags: BootFlags | None) -> str:
     if flags is None or flags.successful:
         return "marked successful before"
     return "1 try" if flags.tries == 1 else f"{flags.tries} tries"
+
+
+def _checked(status: Status, now: datetime) -> str:
+    """Say when the repository was last asked, where that is known."""
+    if status.last_check is None:
+        return ""
+    what = "checked" if status.last_check.error is None else "last check failed"
+    return f"{what} {duration(now - status.last_check.time)} ago, "
 
 
 def _freshness(status: Status, now: datetime) -> str:
@@ -286,6 +312,7 @@ def status_facts(status: Status, config: Config) -> dict[str, Any]:
         "next": status.next,
         "channel": config.metadata_base_url,
         "metadata": _metadata_facts(status.metadata),
+        "checked": event_facts(status.last_check) if status.last_check else None,
         "may_read_metadata": status.may_read_metadata,
         "writer": status.writer,
         "policy": {

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
 
 def size(count: int) -> str:
     """Return a number of bytes in words: `0 B`, `7.6 MiB`, `252 MiB`."""
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    for unit in SIZES:
         if value < 1024 or unit == "GiB":
             break
         value /= 1024

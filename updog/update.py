@@ -25,7 +25,7 @@ from signpost.sets import SetName
 from updog import migrations
 from updog.choice import Judgement, Policy, judge
 from updog.errors import PartitionError, UpdogError
-from updog.history import Event, EventKind, quarantined, settle, staged_version
+from updog.history import Event, EventKind, last_deed, quarantined, staged_version
 from updog.install import (
     Image,
     Role,
@@ -36,7 +36,7 @@ from updog.install import (
     prove,
     write_image,
 )
-from updog.machine import Machine
+from updog.machine import Machine, unrecorded
 from updog.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from updog.metadata import Repository, Target
 from updog.partition import OpenPartition, describe, open_for_reading, open_for_writing
@@ -61,17 +61,16 @@ class Installed:
 
 
 def remember_boot(machine: Machine, *, now: datetime) -> None:
-    """Record what became of an activated update, if the machine has been restarted since."""
+    """Record what has become of the sets since the last run, as far as it shows."""
     damage = machine.history.damage()
     if damage is not None:
         _log.warning("history", summary=damage)
     state = boot_disk.read(machine.location).state
-    event = settle(machine.history.events(), state, now=now)
-    if event is not None:
+    for event in unrecorded(machine, state, now=now):
         machine.history.append(event)
         _log.info(
             event.kind,
-            summary=f"{event.version} in set {event.set}",
+            summary=f"{event.version} in set {event.set}{', by hand' if event.by_hand else ''}",
             version=str(event.version),
             set=event.set,
         )
@@ -352,7 +351,8 @@ def activate(machine: Machine) -> Version:
             "run `updog update-image` first"
         )
     changed = boot_disk.change(machine.location, boot_state.upgrade_to_inactive)
-    if changed.steps or machine.history.events()[-1].kind is not EventKind.ACTIVATED:
+    last = last_deed(machine.history.events())
+    if changed.steps or last is None or last.kind is not EventKind.ACTIVATED:
         _record(machine, EventKind.ACTIVATED, version, inactive)
     _log_flags(changed.after, inactive)
     return version
@@ -393,7 +393,10 @@ def revert(machine: Machine) -> Version | None:
 
 
 def _record(machine: Machine, kind: EventKind, version: Version, name: SetName) -> None:
-    machine.history.append(Event(time=datetime.now(UTC), kind=kind, version=version, set=name))
+    event = Event(
+        time=datetime.now(UTC), kind=kind, version=version, set=name, boot_id=machine.boot_id
+    )
+    machine.history.append(event)
 
 
 def _record_failure(machine: Machine, planned: Plan, failure: Exception) -> None:

@@ -90,6 +90,7 @@ class Machine:
         return {
             "PATH": os.environ["PATH"],
             "TZ": "UTC",
+            "UPDOG_LOG_FORMAT": "human",
             "UPDOG_CONFIG": str(self.config),
             "SIGNPOST_DISK": str(self.disk),
             "SIGNPOST_ACTIVE_FILE": str(self.directory / "run" / "active-set"),

@@ -20,6 +20,8 @@ _VARYING: Final = (
     (r"\d+(\.\d+)? (B|KiB|MiB)\b", "SIZE"),
     (r"\d+(\.\d+)? s\b", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "MOMENT"),
+    (r"\d{4}-\d\d-\d\d", "DAY"),
+    (r"checked [^,]+ ago", "checked TIME ago"),
     (r"root digest [0-9a-f]+", "root digest DIGEST"),
     (r"\b\d+ (blocks|files)", r"N \1"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),

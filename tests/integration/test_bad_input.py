@@ -37,6 +37,42 @@ def test_a_missing_config_is_named_with_the_ways_to_name_another(machine: Machin
     )
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("updog.toml", "the configuration"),
+        ("root.json", "the trusted root"),
+        ("metadata", "the metadata cache"),
+        ("state/history.jsonl", "the state directory"),
+        ("run/active-set", "the name of the running set"),
+        (".", "the configuration"),
+    ],
+)
+def test_what_others_could_change_is_refused_as_root(
+    machine: Machine, name: str, what: str
+) -> None:
+    machine.updog("check-update").succeeded()
+    (machine.directory / name).chmod(0o777)
+    line = untouched(machine, "update", "--now")
+    assert line.startswith(f"updog: refused to use {what} ")
+    assert "run `chmod go-w " in line
+    assert line.endswith("; nothing was changed")
+
+
+@pytest.mark.root
+def test_a_reboot_command_that_others_could_change_is_refused_as_root(machine: Machine) -> None:
+    program = machine.directory / "reboot"
+    program.write_text("#!/bin/sh\ntouch rebooted\n")
+    program.chmod(0o777)
+    text = machine.config.read_text()
+    machine.config.write_text(f'{text[: text.index("command = ")]}command = ["{program}"]\n')
+    line = machine.updog("update", "--now", "--reboot").failed()
+    assert line.startswith("updog: refused to use the reboot command ")
+    assert "boots next; reboot to enter it" in line
+    assert not (machine.directory / "rebooted").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

@@ -1,5 +1,6 @@
 """How the commands behave towards whoever runs them: closed ends, signals, and plain last words."""
 
+import json
 import os
 import signal
 import subprocess
@@ -87,10 +88,25 @@ def test_an_interruption_during_the_reboot_tells_what_boots_next(
     assert "Aborted" not in stderr
 
 
+def test_an_impatient_user_is_told_what_is_left_all_the_same(machine: Machine) -> None:
+    trace = reboot_by(machine, "exec sleep 5")
+    code, stderr = interrupted(
+        machine,
+        *(signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT),
+        when=trace,
+        arguments=("--now", "--reboot"),
+    )
+    assert code == 1
+    assert stderr.splitlines()[-1] == f"updog: interrupted; {ACTIVE}"
+    assert "Aborted" not in stderr
+    assert "Traceback" not in stderr
+    assert "ignored" not in stderr
+
+
 def interrupted(
-    machine: Machine, number: int, *, when: Path, arguments: tuple[str, ...]
+    machine: Machine, *numbers: int, when: Path, arguments: tuple[str, ...]
 ) -> tuple[int, str]:
-    """Send a signal to an update once a file is there; return its code and its words."""
+    """Send signals to an update once a file is there; return its code and its words."""
     words = machine.directory / "stderr"
     # A file, not a pipe: a reboot command that outlives updog would keep a pipe open.
     with (
@@ -106,11 +122,36 @@ def interrupted(
         try:
             while not when.exists():
                 assert process.poll() is None
-            process.send_signal(number)
-            process.wait(timeout=20)
+            for number in numbers:
+                process.send_signal(number)
+            process.wait(timeout=60)
         finally:
             process.kill()
     return process.returncode, words.read_text()
+
+
+def test_without_a_terminal_the_log_is_json_and_the_last_word_is_for_people_too(
+    machine: Machine,
+) -> None:
+    machine.environment["UPDOG_LOG_FORMAT"] = "auto"
+    (machine.repository / "metadata" / "timestamp.json").unlink()
+    run = machine.updog("update", "--now")
+    *log, last = run.stderr.splitlines()
+    assert last == run.failed()
+    assert json.loads(log[-1])["event"] == "failed"
+    assert last == f"updog: {json.loads(log[-1])['summary']}"
+
+
+def test_what_a_stranger_put_into_a_path_does_not_reach_the_terminal(machine: Machine) -> None:
+    for log_format in ("human", "json", "journal"):
+        machine.environment["UPDOG_LOG_FORMAT"] = log_format
+        run = machine.updog("status", "--config", "/no\x1b[2J\nupdog: all is well")
+        assert run.code == 1
+        assert run.stderr.replace("\n", "").isprintable()
+        assert run.stderr.splitlines()[-1].startswith(
+            "updog: cannot read configuration /no\\x1b[2J"
+        )
+        assert not any(line.startswith("updog: all") for line in run.stderr.splitlines())
 
 
 def test_debug_shows_the_traceback_and_then_the_line(machine: Machine) -> None:

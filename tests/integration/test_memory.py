@@ -24,6 +24,65 @@ def write_lines(machine: Machine, kept: list[str]) -> None:
     (machine.directory / "state" / "history.jsonl").write_text("".join(kept))
 
 
+def test_clearing_the_set_after_a_rollback_does_not_lift_the_quarantine(machine: Machine) -> None:
+    try_1_2_0(machine)
+    machine.reboot()
+    machine.signpost("clear-inactive").succeeded()
+    assert refused_1_2_0(machine)
+    assert "rolled back" in history(machine)
+
+
+def test_an_upgrade_that_was_cancelled_and_cleared_in_the_same_boot_is_no_rollback(
+    machine: Machine,
+) -> None:
+    machine.updog("update", "--now").succeeded()
+    machine.signpost("cancel-upgrade").succeeded()
+    machine.signpost("clear-inactive").succeeded()
+    assert machine.updog("check-update").succeeded().stdout == "playground 1.1.0\n"
+    assert "reverted" in history(machine)
+
+
+def test_a_rollback_by_hand_is_noticed_and_no_quarantine(machine: Machine) -> None:
+    machine.updog("update", "--now", "--reboot").succeeded()
+    machine.signpost("rollback-to-inactive").succeeded()
+    machine.reboot()
+    table = machine.updog("history").succeeded().stdout.splitlines()
+    assert [line[18:31].strip() for line in table[-3:]] == ["booted", "marked", "rolled back"]
+    assert table[-1].endswith("rolled back  1.1.0  set B  by hand; 1.0.0 runs again")
+    assert machine.updog("check-update").succeeded().stdout == "playground 1.1.0\n"
+    assert history(machine).count("rolled back") == 1
+
+
+def test_an_hourly_check_does_not_fill_the_history(machine: Machine) -> None:
+    for _ in range(3):
+        machine.updog("check-update").succeeded()
+    assert history(machine) == ["checked"]
+    table = machine.updog("history").succeeded().stdout
+    assert table.endswith("checked      1.0.0  set A  found 1.1.0\n")
+    assert "  checked " in machine.updog("status").succeeded().stdout
+
+
+def test_a_check_that_failed_is_told(machine: Machine) -> None:
+    (machine.repository / "metadata" / "timestamp.json").unlink()
+    machine.updog("check-update").failed()
+    assert "last check failed" in machine.updog("status").succeeded().stdout
+    (event,) = machine.updog("history", "--json").succeeded().json()
+    assert (event["event"], event["outcome"]) == ("checked", "failed")
+    assert "timestamp" in event["error"]
+
+
+def test_only_the_last_events_are_told_on_request(machine: Machine) -> None:
+    machine.updog("update", "--now").succeeded()
+    (event,) = machine.updog("history", "--last", "1", "--json").succeeded().json()
+    assert event["event"] == "activated"
+
+
+def test_the_history_can_be_read_where_the_disk_cannot(machine: Machine) -> None:
+    machine.updog("update", "--now").succeeded()
+    machine.disk.write_bytes(b"")
+    assert history(machine)[-1] == "activated"
+
+
 def path_of(machine: Machine, part: str) -> str:
     target = next((machine.repository / "targets").glob(f"*1.1.0*{part}*"))
     return f"/targets/{target.name}"
@@ -46,8 +105,8 @@ def test_a_command_during_the_trial_does_not_take_it_for_a_success(machine: Mach
     machine.updog("explain")
     machine.reboot()
     assert refused_1_2_0(machine)
-    assert "booted" not in history(machine)
-    assert history(machine)[-1] == "rolled back"
+    assert "marked" not in history(machine)
+    assert "rolled back" in history(machine)
 
 
 def test_a_rollback_is_noticed_though_a_cut_swallowed_the_activation(machine: Machine) -> None:
@@ -130,7 +189,7 @@ def test_lines_of_the_history_that_cannot_be_read_are_told(machine: Machine) -> 
     machine.updog("update-image", "--now").succeeded()
     write_lines(machine, ["garbage\n", "[" * 100_000 + "\n", *lines(machine)])
     told = machine.updog("check-update").succeeded().stderr
-    assert "2 of 4 lines" in told
+    assert "2 of 5 lines" in told
     assert "the first is 1: earlier rollbacks may be forgotten" in told
 
 

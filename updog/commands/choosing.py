@@ -1,6 +1,7 @@
 """Options that steer the choice of an update, and the choice itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,15 @@ import click
 import structlog
 from semver import Version
 
-from updog.choice import Chosen, Judgement, NoUpdate, choose
+from signpost import disk as boot_disk
+from signpost.errors import SignpostError
+from signpost.state import active_set
+from updog.choice import Chosen, Judgement, NoUpdate, Reason, choose
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import Session
 from updog.errors import UpdogError
 from updog.explanation import explain_none, explain_withdrawal
+from updog.history import Event, EventKind
 from updog.manifest import Manifest
 from updog.update import consult
 from updog.versions import parse_version
@@ -70,8 +75,8 @@ def now_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def make_choice(session: Session, *, image: Version | None, ignore_waves: bool) -> Choice:
-    """Ask the repository and choose; log what is unusual about the choice."""
-    with leaving(NOTHING_CHANGED):
+    """Ask the repository and choose; note what was found, log what is unusual about the choice."""
+    with leaving(NOTHING_CHANGED), _noting_failure(session):
         manifest, judgement = consult(
             session.machine,
             session.repository,
@@ -80,9 +85,45 @@ def make_choice(session: Session, *, image: Version | None, ignore_waves: bool) 
             now=session.now,
         )
     outcome = choose(judgement)
+    if image is None:  # else it says nothing about what this machine would take by itself
+        _note_check(session, outcome)
     if isinstance(outcome, Chosen):
         _warn(outcome, judgement)
     return Choice(manifest=manifest, judgement=judgement, outcome=outcome)
+
+
+@contextmanager
+def _noting_failure(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except UpdogError as err:
+        _note(session, outcome="failed", error=str(err))
+        raise
+
+
+def _note_check(session: Session, outcome: Chosen | NoUpdate) -> None:
+    match outcome:
+        case Chosen(update=update):
+            _note(session, outcome=Reason.CHOSEN, offered=update.version)
+        case NoUpdate(reason=reason, verdict=verdict):
+            offered = verdict.update.version if verdict else None
+            _note(session, outcome=reason, offered=offered)
+
+
+def _note(session: Session, **facts: Any) -> None:
+    """Note a check; a full disk is no reason not to say what was found."""
+    machine = session.machine
+    try:
+        event = Event(
+            time=session.now,
+            kind=EventKind.CHECKED,
+            version=machine.host.version,
+            set=active_set(boot_disk.read(machine.location).state),
+            **facts,
+        )
+        machine.history.note_check(event)
+    except (UpdogError, SignpostError) as err:
+        _log.warning("history", summary=str(err))
 
 
 def _warn(chosen: Chosen, judgement: Judgement) -> None:

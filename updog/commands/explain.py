@@ -31,7 +31,6 @@ def explain(*, image: Version | None, ignore_waves: bool) -> None:
 def _lines(choice: Choice) -> list[str]:
     judgement = choice.judgement
     host = judgement.host
-    width = max((len(str(v.update.version)) for v in judgement.verdicts), default=0)
     heading = (
         f"running {host.version}, variant {host.variant}, {host.arch}, seed {judgement.seed}, "
         f"lock {judgement.policy.version_lock}"
@@ -39,9 +38,27 @@ def _lines(choice: Choice) -> list[str]:
     return [
         heading,
         *_withdrawal_lines(judgement),
-        *(_line(verdict, judgement, width) for verdict in judgement.verdicts),
+        *_verdict_lines(judgement),
         *_migration_lines(choice),
     ]
+
+
+def _verdict_lines(judgement: Judgement) -> list[str]:
+    """Say of every version what becomes of it, the highest first; of what runs in any event."""
+    rows = [
+        (each.update.version, _word(each), explain_verdict(each, judgement))
+        for each in judgement.verdicts
+    ]
+    running = judgement.host.version
+    if not _is_listed(running, judgement):
+        rows.append((running, "running", "runs here, and is not listed"))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    width = max(len(str(version)) for version, _, _ in rows)
+    return [f"  {version!s:<{width}}  {word:<13} {why}" for version, word, why in rows]
+
+
+def _is_listed(version: Version, judgement: Judgement) -> bool:
+    return any(each.update.version == version for each in judgement.verdicts)
 
 
 def _withdrawal_lines(judgement: Judgement) -> list[str]:
@@ -66,11 +83,6 @@ def _migration_words(choice: Choice, goal: Version) -> str:
     return f"{len(chain)} ({direction})" if chain else "none"
 
 
-def _line(verdict: Verdict, judgement: Judgement, width: int) -> str:
-    version = str(verdict.update.version).ljust(width)
-    return f"  {version}  {_word(verdict):<13} {explain_verdict(verdict, judgement)}"
-
-
 def _word(verdict: Verdict) -> str:
     return "CHOSEN" if verdict.reason is Reason.CHOSEN else verdict.reason
 
@@ -79,6 +91,7 @@ def _facts(choice: Choice) -> dict[str, Any]:
     judgement = choice.judgement
     return {
         "running": str(judgement.host.version),
+        "running_is_listed": _is_listed(judgement.host.version, judgement),
         "variant": judgement.host.variant,
         "arch": judgement.host.arch,
         "seed": judgement.seed,

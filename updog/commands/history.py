@@ -1,40 +1,86 @@
 """`updog history`: what happened to this machine."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 import click
 
+from signpost import disk as boot_disk
+from signpost.errors import SignpostError
 from updog.commands.output import print_json, print_result, wants_json
 from updog.commands.session import command, read_machine
-from updog.history import Event, event_facts
+from updog.history import Event, EventKind, event_facts
+from updog.machine import Machine, unrecorded
 from updog.names import printable
 from updog.units import size
 
 _SHOWN_CHARACTERS = 200
 
 
-@command("history", example="updog history --json")
-def history() -> None:
-    """Say what happened to this machine, the oldest event first."""
-    events = read_machine().history.events()
+@command("history", example="updog history --last 20")
+@click.option(
+    "-n",
+    "--last",
+    "count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the last N events.",
+)
+def history(*, count: int | None) -> None:
+    """Say what happened to this machine, the newest event last."""
+    machine = read_machine()
+    events = (*machine.history.all_events(), *_noticed_now(machine))
+    shown = events if count is None else events[-count:]
     if wants_json():
-        print_json([event_facts(event) for event in events])
+        print_json([event_facts(event) for event in shown])
         return
-    if not events:
+    if not shown:
         click.echo("nothing happened here yet", err=True)
         return
-    print_result("\n".join(_line(event) for event in events))
+    print_result("\n".join(_lines(shown)))
 
 
-def _line(event: Event) -> str:
-    when = event.time.astimezone().strftime("%Y-%m-%d %H:%M")
-    return (
-        f"{when}  {event.kind:<11}  {event.version!s:<8} set {event.set}  {_detail(event)}".rstrip()
-    )
+def _noticed_now(machine: Machine) -> tuple[Event, ...]:
+    """Return what the next run will record; nothing where this user may not read the disk."""
+    try:
+        return unrecorded(machine, boot_disk.read(machine.location).state, now=datetime.now(UTC))
+    except SignpostError:
+        return ()
+
+
+def _lines(events: Sequence[Event]) -> list[str]:
+    width = max(len(str(event.version)) for event in events)
+    return [
+        f"{event.time.astimezone():%Y-%m-%d %H:%M}  {event.kind:<11}  "
+        f"{event.version!s:<{width}}  set {event.set}  {_detail(event)}".rstrip()
+        for event in events
+    ]
 
 
 def _detail(event: Event) -> str:
+    """Say what an event took, found or led to."""
     if event.error is not None:
-        text = printable(event.error)
-        return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
-    if event.bytes is not None and event.seconds is not None:
-        return f"{size(event.bytes)} in {event.seconds:.1f} s"
-    return ""
+        return _cut(printable(event.error))
+    match event.kind:
+        case EventKind.CHECKED:
+            return _finding(event)
+        case EventKind.STARTED if event.running is not None:
+            return f"from {event.running}"
+        case EventKind.ROLLED_BACK:
+            left = "by hand" if event.by_hand else "its trial failed"
+            return f"{left}; {event.running} runs again" if event.running else left
+        case _ if event.bytes is not None and event.seconds is not None:
+            return f"{size(event.bytes)} in {event.seconds:.1f} s"
+        case _:
+            return ""
+
+
+def _finding(event: Event) -> str:
+    about = f" {event.offered}" if event.offered else ""
+    if event.outcome == "chosen":
+        return f"found{about}"
+    return _cut(printable(f"no update:{about} {event.outcome}"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."

@@ -15,6 +15,7 @@ from updog.commands.output import NOTHING_CHANGED, leaving
 from updog.config import Config, load_config
 from updog.errors import ConfigError
 from updog.files import read_small_file
+from updog.guard import require_guarded
 from updog.lock import only_run
 from updog.machine import Machine, open_machine
 from updog.metadata import Repository
@@ -37,12 +38,27 @@ def read_config() -> Config:
     """Set up the log and read the configuration that the options name."""
     options = shared_options()
     log.configure(log.LogFormat(options["log_format"]), level=options["log_level"])
+    require_guarded(options["config"], what="the configuration")
     return load_config(options["config"])
 
 
 def read_machine() -> Machine:
     """Read the configuration and gather what is known of the machine."""
-    return open_machine(read_config())
+    config = read_config()
+    _require_guarded_paths(config)
+    return open_machine(config)
+
+
+def _require_guarded_paths(config: Config) -> None:
+    """Refuse, as root, whatever decides on updates and could be changed by others."""
+    paths = config.paths
+    require_guarded(paths.trusted_root, what="the trusted root")
+    require_guarded(paths.metadata_cache, what="the metadata cache")
+    require_guarded(paths.migrations, what="the migrations")
+    require_guarded(paths.state, what="the state directory")
+    require_guarded(paths.os_release, what="the description of what runs")
+    if config.disk.active_file is not None:
+        require_guarded(config.disk.active_file, what="the name of the running set")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 from signpost import disk as boot_disk
 from updog.commands.output import print_json, print_result, wants_json
 from updog.commands.session import command, lock_path, read_machine, read_trusted_root
-from updog.history import settle
 from updog.lock import find_holder
+from updog.machine import unrecorded
 from updog.metadata import read_versions
 from updog.status import assess, status_facts, status_lines
 
@@ -19,16 +19,14 @@ def status() -> None:
     machine = read_machine()
     now = datetime.now(UTC)
     state = boot_disk.read(machine.location).state
-    events = machine.history.events()
-    outcome = settle(events, state, now=now)
-    if outcome is not None:
-        events = (*events, outcome)
+    events = (*machine.history.events(), *unrecorded(machine, state, now=now))
     metadata = read_versions(read_trusted_root(machine.config), machine.config.paths.metadata_cache)
     found = assess(
         machine.host,
         state,
         events,
         metadata,
+        last_check=machine.history.last_check(),
         may_read_metadata=_may_read(machine.config.paths.metadata_cache),
         writer=find_holder(lock_path(machine.config)),
     )

@@ -182,6 +182,7 @@ metadata_cache = "metadata"
 migrations = "migrations"
 state = "state"
 os_release = "run/os-release"
+boot_id = "run/boot-id"
 
 [disk]
 path = "disk.img"

@@ -10,6 +10,7 @@ Everything that happens is yielded as an event, in order, as it happens.
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +230,7 @@ def _start(playground: Playground, chosen: _Chosen) -> Started:
     os_release = inside(root, root / OS_RELEASE)
     host = read_host(os_release)
     write_durably(playground.os_release, os_release.read_bytes())
+    write_durably(playground.boot_id, f"{uuid.uuid4()}\n".encode())
     write_durably(playground.active_set, f"{chosen.name}\n".encode())
     return Started(set=chosen.name, variant=host.variant, version=str(host.version))
 

@@ -54,6 +54,11 @@ class Playground:
         return self.run / "active-set"
 
     @property
+    def boot_id(self) -> Path:
+        """Names this boot, as the kernel does: another name after every reset."""
+        return self.run / "boot-id"
+
+    @property
     def running_root(self) -> Path:
         """The files of the running system, as if its root were mounted here."""
         return self.run / "root"

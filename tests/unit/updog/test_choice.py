@@ -25,7 +25,7 @@ def judged(
         version_lock=parse_version_lock(lock),
         ignore_waves=ignore_waves,
         forced=Version.parse(forced) if forced else None,
-        quarantined=frozenset(Version.parse(each) for each in quarantined),
+        quarantined={Version.parse(each): hours(0) for each in quarantined},
     )
     return judge(
         a_manifest(*updates),

@@ -36,7 +36,9 @@ def test_each_verdict_is_put_into_words() -> None:
     )
     assert words(judgement) == {
         "1.7.0": "is held back: the publisher allows up to 1.6.0 for now",
-        "1.6.0": "was tried here and rolled back; `updog update --image 1.6.0` insists",
+        "1.6.0": (
+            "was tried here and rolled back on 2030-01-01; `updog update --image 1.6.0` insists"
+        ),
         "1.5.0": (
             "reaches this machine Tue 2030-01-01 07:00 UTC, in wave 1 of 2 (seed 500); "
             "`updog update --now` does not wait"
@@ -106,7 +108,10 @@ def test_a_moment_is_told_in_the_users_time_zone() -> None:
         ),
         (
             judged(an_update("1.1.0"), quarantined=("1.1.0",)),
-            "1.1.0 was tried here and rolled back; `updog update --image 1.1.0` insists",
+            (
+                "1.1.0 was tried here and rolled back on 2030-01-01; "
+                "`updog update --image 1.1.0` insists"
+            ),
         ),
         (
             judged(an_update("1.1.0"), lock="1.0.0"),

@@ -1,8 +1,7 @@
-"""Events survive cuts and strangers, and the boot flags say what became of an update."""
+"""The events, the boot flags and the boot id say what became of an update."""
 
-import json
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -10,228 +9,51 @@ from hypothesis import strategies as st
 from semver import Version
 
 from signpost import state as boot
+from signpost.flags import BootFlags
 from signpost.sets import SetName
 from signpost.state import BootState
-from tests.helpers.events import NOON, a_state, an_activated_update, an_event
-from updog.errors import UpdogError
+from tests.helpers.events import NOON, a_state, an_activated_update, an_event, any_event
 from updog.history import (
     Event,
     EventKind,
-    History,
+    essence,
     event_facts,
+    is_news,
     known_version,
+    last_deed,
     quarantined,
     settle,
     staged_version,
 )
 
 LATER = NOON + timedelta(days=3)
+RUNNING = Version(1, 0, 0)
 
-small = st.integers(0, 99)
-versions = st.builds(
-    Version, major=small, minor=small, patch=small, prerelease=st.sampled_from([None, "rc.1"])
+
+def test_the_words_for_events_stay_as_they_are_on_disks() -> None:
+    assert [kind.value for kind in EventKind] == [
+        "checked",
+        "started",
+        "installed",
+        "activated",
+        "reverted",
+        "booted",
+        "marked",
+        "rolled back",
+        "failed",
+    ]
+
+
+def test_facts_that_an_event_does_not_have_are_left_out() -> None:
+    assert set(event_facts(an_event())) == {"time", "event", "version", "set"}
+
+
+any_flags = st.builds(
+    BootFlags,
+    priority=st.sampled_from([0, 1, 2, 15]),
+    tries=st.sampled_from([0, 1, 15]),
+    successful=st.booleans(),
 )
-moments = st.datetimes(
-    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 -- hypothesis adds the time zone
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
-    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30))]),
-).map(lambda moment: moment.replace(microsecond=0))
-events = st.builds(
-    Event,
-    time=moments,
-    kind=st.sampled_from(EventKind),
-    version=versions,
-    set=st.sampled_from(SetName),
-    running=st.none() | versions,
-    bytes=st.none() | st.integers(0, 1 << 50),
-    seconds=st.none() | st.floats(0, 1e6),
-    error=st.none() | st.text(max_size=50),
-)
-
-
-def a_history(directory: Path, *recorded: Event) -> History:
-    history = History(directory / "history.jsonl")
-    for event in recorded:
-        history.append(event)
-    return history
-
-
-class TestFile:
-    def test_a_machine_to_which_nothing_has_happened_has_no_history(self, tmp_path: Path) -> None:
-        assert a_history(tmp_path).events() == ()
-        assert list(tmp_path.iterdir()) == []
-
-    @given(recorded=st.lists(events, max_size=6))
-    @settings(max_examples=40, deadline=None)
-    def test_events_read_back_as_they_were_recorded(
-        self, tmp_path_factory: pytest.TempPathFactory, recorded: list[Event]
-    ) -> None:
-        directory = tmp_path_factory.mktemp("history")
-        assert a_history(directory, *recorded).events() == tuple(recorded)
-
-    def test_an_event_is_one_line_of_json(self, tmp_path: Path) -> None:
-        a_history(
-            tmp_path,
-            an_event(EventKind.STARTED, running="1.0.0"),
-            an_event(EventKind.FAILED, error="line one\nline two \u2028 \x00", size=0, seconds=0.0),
-        )
-        lines = (tmp_path / "history.jsonl").read_text(encoding="ascii").splitlines()
-        common = {"time": "2030-01-01T12:00:00+00:00", "version": "1.1.0", "set": "B"}
-        assert [json.loads(line) for line in lines] == [
-            {**common, "event": "started", "running": "1.0.0"},
-            {
-                **common,
-                "event": "failed",
-                "bytes": 0,
-                "seconds": 0.0,
-                "error": "line one\nline two \u2028 \x00",
-            },
-        ]
-
-    def test_the_words_for_events_stay_as_they_are_on_disks(self) -> None:
-        assert [kind.value for kind in EventKind] == [
-            "started",
-            "installed",
-            "activated",
-            "reverted",
-            "booted",
-            "rolled back",
-            "failed",
-        ]
-
-    def test_facts_that_an_event_does_not_have_are_left_out(self) -> None:
-        assert set(event_facts(an_event())) == {"time", "event", "version", "set"}
-
-    def test_no_descriptor_is_left_behind(self, tmp_path: Path) -> None:
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        a_history(tmp_path, an_event(), an_event()).events()
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-    def test_the_directory_is_made(self, tmp_path: Path) -> None:
-        history = History(tmp_path / "var" / "lib" / "updog" / "history.jsonl")
-        history.append(an_event())
-        assert history.events() == (an_event(),)
-
-    def test_a_full_medium_is_reported(self) -> None:
-        with pytest.raises(
-            UpdogError, match=r"^cannot write history /dev/full: No space left on device$"
-        ):
-            History(Path("/dev/full")).append(an_event())
-
-    def test_a_medium_that_cannot_be_flushed_is_reported(self) -> None:
-        with pytest.raises(UpdogError, match=r"^cannot write history /dev/null: Invalid argument$"):
-            History(Path("/dev/null")).append(an_event())
-
-    def test_something_else_in_its_place_is_reported(self, tmp_path: Path) -> None:
-        history = History(tmp_path)
-        with pytest.raises(UpdogError, match=f"^cannot read history {tmp_path}: Is a directory$"):
-            history.events()
-        with pytest.raises(UpdogError, match=f"^cannot write history {tmp_path}: Is a directory$"):
-            history.append(an_event())
-
-
-class TestDamagedFile:
-    def test_a_line_that_was_torn_anywhere_costs_only_itself(self, tmp_path: Path) -> None:
-        first, torn, later = (an_event(version=v) for v in ("1.0.0", "1.1.0", "1.2.0"))
-        history, path = a_history(tmp_path, first), tmp_path / "history.jsonl"
-        begins = path.stat().st_size
-        history.append(torn)
-        content = path.read_bytes()
-        for end in range(begins, len(content)):
-            path.write_bytes(content[:end])
-            is_whole = end == len(content) - 1
-            survivors = (first, torn) if is_whole else (first,)
-            assert history.events() == survivors
-            history.append(later)
-            assert history.events() == (*survivors, later)
-            assert history.damage() is None
-
-    def test_the_first_line_of_all_may_be_torn(self, tmp_path: Path) -> None:
-        (tmp_path / "history.jsonl").write_bytes(b'{"time": "20')
-        assert a_history(tmp_path, an_event()).events() == (an_event(),)
-
-    @pytest.mark.parametrize(
-        "line",
-        [
-            b"",
-            b"   ",
-            b"\0" * 512,
-            b"\xff\xfe garbage",
-            b"not json",
-            b"null",
-            b"[]",
-            b'"a string"',
-            b"17",
-            b"{}",
-        ],
-    )
-    def test_a_line_that_is_no_event_is_passed_over(self, tmp_path: Path, line: bytes) -> None:
-        history = a_history(tmp_path, an_event())
-        with (tmp_path / "history.jsonl").open("ab") as file:
-            file.write(line + b"\n")
-        history.append(an_event(version="1.2.0"))
-        assert history.events() == (an_event(), an_event(version="1.2.0"))
-
-    @pytest.mark.parametrize(
-        "strange",
-        [
-            {"event": "defragmented"},
-            {"event": None},
-            {"set": "C"},
-            {"set": 1},
-            {"version": "one"},
-            {"version": 1},
-            {"time": "yesterday"},
-            {"time": 1893499200},
-            {"running": "one"},
-            {"bytes": "many"},
-            {"seconds": "few"},
-            {"error": 5},
-        ],
-    )
-    def test_an_event_of_a_later_version_of_updog_is_passed_over(
-        self, tmp_path: Path, strange: dict[str, object]
-    ) -> None:
-        history = a_history(tmp_path, an_event())
-        with (tmp_path / "history.jsonl").open("a") as file:
-            file.write(json.dumps(event_facts(an_event()) | strange) + "\n")
-        assert history.events() == (an_event(),)
-
-    @pytest.mark.parametrize("missing", ["time", "event", "version", "set"])
-    def test_an_event_without_its_essentials_is_passed_over(
-        self, tmp_path: Path, missing: str
-    ) -> None:
-        facts = {name: fact for name, fact in event_facts(an_event()).items() if name != missing}
-        (tmp_path / "history.jsonl").write_text(json.dumps(facts) + "\n")
-        assert a_history(tmp_path).events() == ()
-
-    def test_lines_that_cannot_be_read_are_counted_and_the_first_is_numbered(
-        self, tmp_path: Path
-    ) -> None:
-        path = tmp_path / "history.jsonl"
-        history = a_history(tmp_path, an_event())
-        with path.open("ab") as file:
-            file.write(b"one\n{}\n")
-        history.append(an_event())
-        assert history.damage() == (
-            f"2 of 4 lines of {path} cannot be read, the first is 2: "
-            "earlier rollbacks may be forgotten"
-        )
-
-    @pytest.mark.parametrize("torn", [b"", b'{"time": "20'])
-    def test_a_last_line_that_was_torn_is_no_damage(self, tmp_path: Path, torn: bytes) -> None:
-        history = a_history(tmp_path, an_event(), an_event())
-        with (tmp_path / "history.jsonl").open("ab") as file:
-            file.write(torn)
-        assert history.damage() is None
-
-    def test_what_does_not_exist_is_not_damaged(self, tmp_path: Path) -> None:
-        assert a_history(tmp_path).damage() is None
-
-    def test_facts_that_a_later_version_adds_are_ignored(self, tmp_path: Path) -> None:
-        facts = event_facts(an_event()) | {"mirror": "b"}
-        (tmp_path / "history.jsonl").write_text(json.dumps(facts) + "\n")
-        assert a_history(tmp_path).events() == (an_event(),)
 
 
 def mirrored(state: BootState) -> BootState:
@@ -246,110 +68,206 @@ def mirrored(state: BootState) -> BootState:
 each_set = pytest.mark.parametrize("name", SetName)
 
 
-def outcome(state: BootState, name: SetName, *more: Event) -> EventKind | None:
-    """Return what became of an update in set `name`; `state` describes one in set B."""
+def noticed(
+    told: Sequence[Event], state: BootState, *, boot_id: str | None = None
+) -> tuple[Event, ...]:
+    return settle(told, state, running=RUNNING, boot_id=boot_id, now=LATER)
+
+
+def outcome(
+    state: BootState, name: SetName, *more: Event, told: str | None = None, now: str | None = None
+) -> list[str]:
+    """Return what became of an update in set `name`; `state` describes one in set B.
+
+    `told` is the boot id of its activation, `now` that of this boot.
+    """
     state = state if name is SetName.B else mirrored(state)
-    event = settle([*an_activated_update(name=name), *more], state, now=LATER)
-    return event.kind if event else None
+    events = (*an_activated_update(name=name, boot_id=told), *more)
+    return [event.kind.value for event in noticed(events, state, boot_id=now)]
 
 
 class TestWhatBecameOfAnUpdate:
     @each_set
     @pytest.mark.parametrize("tries", [1, 2, 15])
-    def test_it_waits_while_the_next_boot_will_try_it(self, name: SetName, tries: int) -> None:
-        assert outcome(a_state("1/0/1", f"2/{tries}/0"), name) is None
+    @pytest.mark.parametrize("now", ["the same", "another", None])
+    def test_it_waits_while_the_next_boot_will_try_it(
+        self, name: SetName, tries: int, now: str | None
+    ) -> None:
+        assert outcome(a_state("1/0/1", f"2/{tries}/0"), name, told="the same", now=now) == []
 
     @each_set
-    def test_it_was_booted_when_it_runs_and_is_marked_successful(self, name: SetName) -> None:
-        assert outcome(a_state("1/0/1", "2/0/1", active=SetName.B), name) is EventKind.BOOTED
+    def test_it_was_booted_when_it_runs(self, name: SetName) -> None:
+        assert outcome(a_state("1/0/1", "2/0/0", active=SetName.B), name) == ["booted"]
+
+    @each_set
+    def test_it_was_booted_and_marked_when_it_runs_and_is_successful(self, name: SetName) -> None:
+        assert outcome(a_state("1/0/1", "2/0/1", active=SetName.B), name) == ["booted", "marked"]
+
+    @each_set
+    def test_the_mark_is_noticed_apart_from_the_boot(self, name: SetName) -> None:
+        booted = an_event(EventKind.BOOTED, name=name)
+        assert outcome(a_state("1/0/1", "2/0/0", active=SetName.B), name, booted) == []
+        assert outcome(a_state("1/0/1", "2/0/1", active=SetName.B), name, booted) == ["marked"]
 
     @each_set
     @pytest.mark.parametrize("priority", [1, 2, 15])
-    def test_it_was_booted_when_it_is_marked_successful_though_the_other_set_runs(
+    def test_it_was_left_by_hand_when_it_is_marked_successful_and_the_other_set_runs(
         self, name: SetName, priority: int
     ) -> None:
-        assert outcome(a_state("2/0/1", f"{priority}/0/1"), name) is EventKind.BOOTED
+        state = a_state("2/0/1", f"{priority}/0/1")
+        assert outcome(state, name) == ["booted", "marked", "rolled back"]
+        last = noticed(an_activated_update(), state)[-1]
+        assert last == an_event(EventKind.ROLLED_BACK, by_hand=True, running="1.0.0", time=LATER)
+        assert quarantined(noticed(an_activated_update(), state)).keys() == frozenset()
 
     @each_set
     @pytest.mark.parametrize("priority", [1, 2, 15])
+    @pytest.mark.parametrize("now", ["the same", "another", None])
     def test_it_was_rolled_back_when_its_try_is_spent_and_it_does_not_run(
-        self, name: SetName, priority: int
+        self, name: SetName, priority: int, now: str | None
     ) -> None:
         state = a_state("1/0/1", f"{priority}/0/0")
-        assert outcome(state, name) is EventKind.ROLLED_BACK
+        assert outcome(state, name, told="the same", now=now) == ["rolled back"]
 
     @each_set
     @pytest.mark.parametrize("gone", ["0/1/0", "0/0/0", "0/15/0"])
-    def test_it_was_reverted_when_it_lost_its_priority(self, name: SetName, gone: str) -> None:
-        assert outcome(a_state("2/0/1", gone), name) is EventKind.REVERTED
+    @pytest.mark.parametrize(
+        ("told", "now"), [("one", "one"), (None, "one"), ("one", None), (None, None)]
+    )
+    def test_it_was_reverted_when_it_lost_its_priority_in_the_boot_of_its_activation(
+        self, name: SetName, gone: str, told: str | None, now: str | None
+    ) -> None:
+        assert outcome(a_state("2/0/1", gone), name, told=told, now=now) == ["reverted"]
+
+    @each_set
+    def test_it_was_rolled_back_when_its_set_was_cleared_in_a_later_boot(
+        self, name: SetName
+    ) -> None:
+        """`signpost clear-inactive` after a rollback must not make the machine try again."""
+        state = a_state("2/0/1", "0/0/0")
+        assert outcome(state, name, told="one", now="two") == ["rolled back"]
+
+    @each_set
+    def test_it_was_reverted_when_its_try_is_still_there_in_a_later_boot(
+        self, name: SetName
+    ) -> None:
+        """`signpost cancel-upgrade`, then a reboot: the boot loader never took it."""
+        assert outcome(a_state("2/0/1", "0/1/0"), name, told="one", now="two") == ["reverted"]
+
+    def test_it_was_reverted_when_the_next_installation_cleared_its_set(self) -> None:
+        """Cut off and rebooted: the one that was replaced was never tried."""
+        begun = an_event(EventKind.STARTED, "1.2.0", running="1.0.0")
+        checked = an_event(EventKind.CHECKED, "1.0.0", name=SetName.A)
+        state = a_state("2/0/1", "0/0/0")
+        found = outcome(state, SetName.B, begun, checked, told="one", now="two")
+        assert found == ["reverted"]
+
+    @each_set
+    @pytest.mark.parametrize("theirs", ["0/0/0", "0/1/0", "2/0/0", "1/0/0"])
+    def test_what_was_entered_and_left_without_the_mark_was_rolled_back_whatever_the_flags(
+        self, name: SetName, theirs: str
+    ) -> None:
+        booted = an_event(EventKind.BOOTED, name=name)
+        state = a_state("2/0/1", theirs)
+        assert outcome(state, name, booted, told="one", now="one") == ["rolled back"]
 
     @each_set
     @pytest.mark.parametrize("theirs", ["2/1/0", "2/0/0", "0/0/0", "2/0/1"])
     def test_nobody_knows_where_it_is_not_known_what_runs(self, name: SetName, theirs: str) -> None:
-        assert outcome(a_state("1/0/1", theirs, active=None), name) is None
+        assert outcome(a_state("1/0/1", theirs, active=None), name) == []
 
     def test_nobody_knows_where_its_set_is_gone(self) -> None:
-        assert outcome(a_state("1/0/1", None), SetName.B) is None
+        assert outcome(a_state("1/0/1", None), SetName.B) == []
 
     @each_set
-    def test_the_outcome_tells_when_it_was_noticed_and_of_which_version_and_set(
+    def test_the_outcome_tells_when_it_was_noticed_of_what_and_what_runs_now(
         self, name: SetName
     ) -> None:
         state = a_state("1/0/1", "2/0/0")
         state = state if name is SetName.B else mirrored(state)
-        found = settle(an_activated_update("1.2.0-rc.1", name=name), state, now=LATER)
-        assert found == an_event(EventKind.ROLLED_BACK, "1.2.0-rc.1", name=name, time=LATER)
+        found = noticed(an_activated_update("1.2.0-rc.1", name=name), state)
+        assert found == (
+            an_event(EventKind.ROLLED_BACK, "1.2.0-rc.1", name=name, time=LATER, running="1.0.0"),
+        )
 
-    @pytest.mark.parametrize("theirs", ["2/0/0", "2/0/1", "0/1/0"])
-    def test_an_outcome_is_noticed_once(self, theirs: str) -> None:
-        state, told = a_state("1/0/1", theirs), list(an_activated_update())
-        found = settle(told, state, now=LATER)
-        assert found is not None
-        assert settle([*told, found], state, now=LATER) is None
-
-    def test_a_failed_command_since_then_hides_nothing(self) -> None:
-        failed = an_event(EventKind.FAILED, "1.2.0", error="cannot fetch")
+    @pytest.mark.parametrize("kind", [EventKind.FAILED, EventKind.CHECKED, EventKind.STARTED])
+    def test_an_attempt_since_then_hides_nothing(self, kind: EventKind) -> None:
+        attempt = an_event(kind, "1.2.0", error="cannot fetch")
         state = a_state("1/0/1", "2/0/0")
-        assert outcome(state, SetName.B, failed, failed) is EventKind.ROLLED_BACK
+        assert outcome(state, SetName.B, attempt, attempt) == ["rolled back"]
 
+    @pytest.mark.parametrize("kind", [EventKind.INSTALLED, EventKind.REVERTED])
     @pytest.mark.parametrize(
         ("theirs", "expected"),
         [
-            ("2/0/0", EventKind.ROLLED_BACK),
-            ("2/0/1", EventKind.BOOTED),
-            ("2/1/0", None),
-            ("0/1/0", None),
-            ("0/0/0", None),
+            ("2/0/0", ["rolled back"]),
+            ("2/0/1", ["booted", "marked", "rolled back"]),
+            ("2/1/0", []),
+            ("0/1/0", []),
+            ("0/0/0", []),
         ],
     )
-    def test_an_activation_that_a_power_cut_kept_from_the_history_is_noticed_by_the_flags(
-        self, theirs: str, expected: EventKind | None
+    def test_an_activation_that_is_not_in_the_history_is_noticed_by_the_flags(
+        self, kind: EventKind, theirs: str, expected: list[str]
     ) -> None:
-        installed = an_event(EventKind.INSTALLED)
-        assert outcome(a_state("1/0/1", theirs), SetName.B, installed) is expected
+        """A power cut kept it from being recorded, or `signpost upgrade-to-inactive` made it."""
+        assert outcome(a_state("1/0/1", theirs), SetName.B, an_event(kind)) == expected
 
-    def test_it_is_on_trial_while_it_runs_without_the_mark(self) -> None:
-        state = a_state("1/0/1", "2/0/0", active=SetName.B)
-        assert outcome(state, SetName.B, *an_activated_update("1.1.0")) is None
-
-    @pytest.mark.parametrize("kind", [EventKind.REVERTED, EventKind.BOOTED, EventKind.ROLLED_BACK])
     @pytest.mark.parametrize("theirs", ["2/0/0", "2/0/1", "0/1/0", "0/0/0"])
-    def test_there_is_nothing_to_notice_after_anything_but_an_activation(
-        self, kind: EventKind, theirs: str
-    ) -> None:
-        assert outcome(a_state("1/0/1", theirs), SetName.B, an_event(kind)) is None
+    def test_there_is_nothing_to_notice_after_a_rollback(self, theirs: str) -> None:
+        rolled_back = an_event(EventKind.ROLLED_BACK, running="1.0.0")
+        assert outcome(a_state("1/0/1", theirs), SetName.B, rolled_back) == []
 
     @pytest.mark.parametrize("told", [(), (an_event(EventKind.FAILED),)])
     def test_there_is_nothing_to_notice_where_nothing_was_activated(
         self, told: tuple[Event, ...]
     ) -> None:
-        assert settle(told, a_state("1/0/1", "2/0/0"), now=LATER) is None
+        assert noticed(told, a_state("1/0/1", "2/0/0")) == ()
 
     def test_only_the_last_activation_counts(self) -> None:
         told = (*an_activated_update("1.1.0"), *an_activated_update("1.2.0"))
-        found = settle(told, a_state("1/0/1", "2/0/0"), now=LATER)
-        assert found is not None
+        (found,) = noticed(told, a_state("1/0/1", "2/0/0"))
         assert found.version == Version(1, 2, 0)
+
+
+class TestARollbackByHand:
+    def test_every_turn_is_noticed_and_none_is_a_quarantine(self) -> None:
+        told = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
+        for active, left in [(SetName.A, "1.1.0"), (SetName.B, "1.0.0"), (SetName.A, "1.1.0")]:
+            state = a_state("1/0/1", "2/0/1", active=active)
+            running = Version(1, 0, 0) if active is SetName.A else Version(1, 1, 0)
+            (found,) = settle(told, state, running=running, boot_id=None, now=LATER)
+            assert (found.kind, found.by_hand) == (EventKind.ROLLED_BACK, True)
+            assert (str(found.version), found.set) == (left, active.other)
+            assert found.running == running
+            told.append(found)
+        assert quarantined(told).keys() == frozenset()
+
+    def test_it_is_noticed_though_the_set_was_cleared_since(self) -> None:
+        told = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
+        (found,) = noticed(told, a_state("1/0/1", "0/0/0"))
+        assert found.by_hand
+
+    def test_out_of_a_trial_it_is_the_end_of_the_trial(self) -> None:
+        """Nothing has proven the update, so it is not tried again by itself."""
+        told = [*an_activated_update(), an_event(EventKind.BOOTED)]
+        (found,) = noticed(told, a_state("2/0/1", "1/0/0"))
+        assert not found.by_hand
+        assert quarantined([found]).keys() == {Version(1, 1, 0)}
+
+
+@given(
+    told=st.lists(any_event, max_size=8),
+    flags=st.fixed_dictionaries({SetName.A: any_flags}, optional={SetName.B: any_flags}),
+    active=st.sampled_from([*SetName, None]),
+    boot_id=st.sampled_from([None, "", "another"]),
+)
+def test_whatever_was_told_what_is_noticed_is_noticed_once(
+    told: list[Event], flags: dict[SetName, BootFlags], active: SetName | None, boot_id: str | None
+) -> None:
+    state = BootState(flags=flags, active=active, ever_succeeded=True)
+    found = noticed(told, state, boot_id=boot_id)
+    assert noticed([*told, *found], state, boot_id=boot_id) == ()
 
 
 class TestWholeStories:
@@ -362,46 +280,140 @@ class TestWholeStories:
             state = step(state)
         return state
 
-    def _outcome(self, state: BootState, name: SetName) -> EventKind | None:
-        found = settle(an_activated_update(name=name), state, now=LATER)
-        return found.kind if found else None
+    def _outcome(self, state: BootState, name: SetName, *, boots: int = 0) -> list[str]:
+        told = an_activated_update(name=name, boot_id="boot 0")
+        return [each.kind.value for each in noticed(told, state, boot_id=f"boot {boots}")]
 
     @each_set
     def test_an_update_waits_until_the_reboot(self, name: SetName) -> None:
-        assert self._outcome(self._upgraded(name), name) is None
+        assert self._outcome(self._upgraded(name), name) == []
 
     @each_set
-    def test_an_update_that_passes_its_health_check_was_booted(self, name: SetName) -> None:
+    def test_an_update_that_passes_its_health_check_was_booted_and_marked(
+        self, name: SetName
+    ) -> None:
         state = boot.mark_successful_boot(boot.select_boot(self._upgraded(name)))
         assert state.active is name
-        assert self._outcome(state, name) is EventKind.BOOTED
-        assert self._outcome(boot.select_boot(state), name) is EventKind.BOOTED
+        assert self._outcome(state, name, boots=1) == ["booted", "marked"]
+        assert self._outcome(boot.select_boot(state), name, boots=2) == ["booted", "marked"]
 
     @each_set
     def test_an_update_that_never_marks_itself_was_rolled_back(self, name: SetName) -> None:
         state = boot.select_boot(boot.select_boot(self._upgraded(name)))
         assert state.active is name.other
-        assert self._outcome(state, name) is EventKind.ROLLED_BACK
+        assert self._outcome(state, name, boots=2) == ["rolled back"]
+        assert self._outcome(boot.clear_inactive(state), name, boots=2) == ["rolled back"]
 
     @each_set
-    def test_an_upgrade_that_signpost_cancelled_was_reverted(self, name: SetName) -> None:
-        state = boot.select_boot(boot.cancel_upgrade(self._upgraded(name)))
-        assert self._outcome(state, name) is EventKind.REVERTED
+    @pytest.mark.parametrize("is_rebooted", [False, True])
+    def test_an_upgrade_that_signpost_cancelled_was_reverted(
+        self, name: SetName, *, is_rebooted: bool
+    ) -> None:
+        state = boot.cancel_upgrade(self._upgraded(name))
+        if is_rebooted:
+            state = boot.select_boot(state)
+        assert self._outcome(state, name, boots=int(is_rebooted)) == ["reverted"]
+
+    @each_set
+    def test_an_update_that_somebody_left_is_no_failure(self, name: SetName) -> None:
+        state = boot.mark_successful_boot(boot.select_boot(self._upgraded(name)))
+        state = boot.select_boot(boot.rollback_to_inactive(state))
+        assert state.active is name.other
+        assert self._outcome(state, name, boots=2) == ["booted", "marked", "rolled back"]
+
+
+class TestWhatMustNotBeForgotten:
+    @given(
+        told=st.lists(any_event, max_size=25),
+        flags=st.fixed_dictionaries({SetName.A: any_flags}, optional={SetName.B: any_flags}),
+        active=st.sampled_from([*SetName, None]),
+        boot_id=st.sampled_from([None, "", "another"]),
+        more=st.lists(any_event, max_size=3),
+    )
+    @settings(max_examples=200)
+    def test_every_question_has_the_same_answer_without_the_rest(
+        self,
+        *,
+        told: list[Event],
+        flags: dict[SetName, BootFlags],
+        active: SetName | None,
+        boot_id: str | None,
+        more: list[Event],
+    ) -> None:
+        state = BootState(flags=flags, active=active, ever_succeeded=True)
+        whole, short = [*told, *more], [*essence(told), *more]
+        assert noticed(short, state, boot_id=boot_id) == noticed(whole, state, boot_id=boot_id)
+        assert quarantined(short) == quarantined(whole)
+        assert last_deed(short) == last_deed(whole)
+        for name in SetName:
+            assert staged_version(short, state, name) == staged_version(whole, state, name)
+            assert known_version(short, name) == known_version(whole, name)
+        for event in told:
+            assert is_news(event, short) == is_news(event, whole)
+
+    @given(told=st.lists(any_event, max_size=25))
+    def test_it_is_part_of_what_was_told_in_its_order(self, told: list[Event]) -> None:
+        kept = essence(told)
+        rest = iter(told)
+        assert all(any(event is each for each in rest) for event in kept)
+        assert essence(kept) == kept
+
+    def test_it_does_not_grow_with_time(self) -> None:
+        year = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
+        assert len(essence(year * 100)) == len(year)
+
+    def test_every_version_that_is_in_quarantine_is_kept(self) -> None:
+        told = [an_event(EventKind.ROLLED_BACK, f"1.{minor}.0") for minor in range(50)]
+        assert len(essence(told)) == 50
+
+
+class TestNews:
+    def test_the_first_look_at_the_repository_is_news(self) -> None:
+        assert is_news(an_event(EventKind.CHECKED, outcome="running"), [an_event()])
+
+    def test_the_same_answer_is_none(self) -> None:
+        told = [an_event(EventKind.CHECKED, outcome="running"), an_event()]
+        assert not is_news(an_event(EventKind.CHECKED, outcome="running", time=LATER), told)
+
+    def test_a_failure_for_another_reason_is_none(self) -> None:
+        told = [an_event(EventKind.CHECKED, outcome="failed", error="after 30.1 s")]
+        assert not is_news(an_event(EventKind.CHECKED, outcome="failed", error="after 30 s"), told)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            an_event(EventKind.CHECKED, outcome="failed", error="no"),
+            an_event(EventKind.CHECKED, outcome="chosen", offered="1.2.0"),
+            an_event(EventKind.CHECKED, "1.1.1", outcome="running"),
+        ],
+    )
+    def test_another_answer_is_news_and_so_is_the_first_one_again(self, other: Event) -> None:
+        same = an_event(EventKind.CHECKED, outcome="running")
+        assert is_news(other, [same])
+        assert is_news(same, [same, other])
 
 
 class TestVersions:
     def test_quarantined_is_what_was_rolled_back_and_nothing_else(self) -> None:
         told = [an_event(kind, f"1.{number}.0") for number, kind in enumerate(EventKind)]
+        told.append(an_event(EventKind.ROLLED_BACK, "2.0.0", by_hand=True))
         expected = list(EventKind).index(EventKind.ROLLED_BACK)
-        assert quarantined(told) == {Version(1, expected, 0)}
+        assert quarantined(told).keys() == {Version(1, expected, 0)}
 
     def test_quarantine_lasts_and_several_versions_can_be_in_it(self) -> None:
         rolled_back = [an_event(EventKind.ROLLED_BACK, v) for v in ("1.1.0", "1.2.0", "1.1.0")]
-        told = [*rolled_back, *an_activated_update("1.3.0"), an_event(EventKind.BOOTED, "1.3.0")]
-        assert quarantined(told) == {Version(1, 1, 0), Version(1, 2, 0)}
+        told = [*rolled_back, *an_activated_update("1.3.0"), an_event(EventKind.MARKED, "1.3.0")]
+        assert quarantined(told).keys() == {Version(1, 1, 0), Version(1, 2, 0)}
+
+    def test_a_version_that_proved_itself_when_the_user_insisted_is_free_again(self) -> None:
+        told = [an_event(EventKind.ROLLED_BACK), *an_activated_update(), an_event(EventKind.BOOTED)]
+        assert quarantined(told).keys() == {Version(1, 1, 0)}
+        marked = [*told, an_event(EventKind.MARKED)]
+        assert quarantined(marked).keys() == frozenset()
+        assert quarantined([*marked, an_event(EventKind.ROLLED_BACK)]).keys() == {Version(1, 1, 0)}
 
     def test_nothing_is_quarantined_at_first(self) -> None:
-        assert quarantined([]) == frozenset()
+        assert quarantined([]).keys() == frozenset()
 
     @pytest.mark.parametrize("theirs", ["0/1/0", "2/1/0", "2/0/0", "1/0/1"])
     def test_the_last_version_that_was_installed_into_a_set_is_staged(self, theirs: str) -> None:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from updog.progress import Bar, Progress, Silent, for_this_terminal
+from updog.progress import Bar, Progress, Silent, amount_and_speed, for_this_terminal
 
 
 @contextmanager
@@ -69,6 +69,28 @@ def test_a_bar_names_the_image_and_grows_to_its_end() -> None:
     assert "root        [" in shown
     assert "50%" in shown
     assert "100%" in shown.splitlines()[-1]
+
+
+def test_a_bar_tells_how_much_there_is_and_how_fast_it_comes() -> None:
+    shown = shown_by_bar(120 << 20, 121 << 20, total_bytes=241 << 20)
+    assert "120/241 MiB  " in shown
+    assert re.search(r"241/241 MiB  \d[\d.]* [KMG]iB/s", shown)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "total_bytes", "seconds", "words"),
+    [
+        (168 << 20, 241 << 20, 1.5, "168/241 MiB  112 MiB/s"),
+        (0, 241 << 20, 0.0, "0/241 MiB"),
+        (1 << 19, 6 << 20, 0.1, "0.5/6.0 MiB  5.0 MiB/s"),
+        (100, 881, 1.0, "100/881 B  100 B/s"),
+        (0, 0, 1.0, "0/0 B  0 B/s"),
+    ],
+)
+def test_amounts_are_told_in_the_unit_of_the_whole(
+    arrived: int, total_bytes: int, seconds: float, words: str
+) -> None:
+    assert amount_and_speed(arrived, total_bytes, seconds=seconds) == words
 
 
 def test_a_download_that_stops_half_way_does_not_look_complete() -> None:

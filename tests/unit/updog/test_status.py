@@ -45,6 +45,7 @@ def a_status(
     events: tuple[Event, ...] = (),
     *,
     metadata: RoleVersions | None = None,
+    last_check: Event | None = None,
     may_read_metadata: bool = True,
     writer: int | None = None,
 ) -> Status:
@@ -53,6 +54,7 @@ def a_status(
         state or a_state(),
         events,
         metadata,
+        last_check=last_check,
         may_read_metadata=may_read_metadata,
         writer=writer,
     )
@@ -199,12 +201,35 @@ class TestJudging:
     def test_the_version_of_a_set_that_is_not_there_is_not_told(self) -> None:
         assert a_status(a_state(b=None), an_activated_update()).inactive_version is None
 
-    def test_the_last_event_is_kept(self) -> None:
-        assert a_status(events=ROLLED_BACK).last_event == ROLLED_BACK[-1]
-        assert a_status().last_event is None
+    @pytest.mark.parametrize("story", [InactiveSet.CUT_OFF, InactiveSet.FAILED])
+    def test_a_look_at_the_repository_since_then_changes_nothing(self, story: InactiveSet) -> None:
+        state, events = STORIES[story]
+        checked = [an_event(EventKind.CHECKED, "1.0.0", name=name) for name in SetName]
+        assert a_status(state, (*events, *checked)).inactive is story
+        assert a_status(state, (*events, *checked)).inactive_version is not None
+
+    def test_what_somebody_left_by_hand_has_not_failed(self) -> None:
+        events = (an_event(EventKind.ROLLED_BACK, by_hand=True),)
+        assert a_status(a_state(b="2/0/0"), events).inactive is InactiveSet.UNKNOWN
 
 
 class TestWords:
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (None, "  checked 4 min ago, metadata valid for 6 d 23 h"),
+            ("cannot fetch", "  last check failed 4 min ago, metadata valid for 6 d 23 h"),
+        ],
+    )
+    def test_the_last_look_at_the_repository_is_told(self, error: str | None, words: str) -> None:
+        checked = an_event(
+            EventKind.CHECKED, "1.0.0", time=NOON - timedelta(minutes=4), error=error
+        )
+        status = a_status(metadata=some_metadata(), last_check=checked)
+        assert status_lines(status, a_config(), now=NOON)[2].endswith(words)
+        facts = status_facts(status, a_config())["checked"]
+        assert (facts["event"], facts.get("error")) == ("checked", error)
+
     def test_the_whole_status(self) -> None:
         status = a_status(*STORIES[InactiveSet.PENDING], metadata=some_metadata())
         assert "\n".join(status_lines(status, a_config(), now=NOON)) == (
@@ -337,6 +362,7 @@ class TestJson:
                 "targets": 39,
                 "expires": "2030-01-08T11:00:00+00:00",
             },
+            "checked": None,
             "may_read_metadata": True,
             "writer": None,
             "policy": {"version_lock": ">=1.0.0,<2.0.0", "ignore_waves": False, "seed": 1311},
