@@ -18,7 +18,7 @@ from signpost.state import BootState, next_set
 from updog.config import Config
 from updog.history import Event, EventKind, known_version, staged_version
 from updog.host import Host
-from updog.metadata import RoleVersions
+from updog.proof import RoleVersions
 from updog.units import duration
 from updog.waves import SEEDS
 
@@ -220,7 +220,9 @@ def _freshness(status: Status, now: datetime) -> str:
     metadata = status.metadata
     if metadata is None:
         return (
-            "never checked" if status.may_read_metadata else "metadata: not for this user to read"
+            "not checked yet, or not to the end"
+            if status.may_read_metadata
+            else "metadata: not for this user to read"
         )
     left = metadata.timestamp_expires - now
     if left.total_seconds() < 0:

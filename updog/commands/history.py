@@ -3,7 +3,7 @@
 import click
 
 from updog.commands.output import print_json, print_result, wants_json
-from updog.commands.session import command, read_machine
+from updog.commands.settings import command, read_machine
 from updog.history import Event, event_facts
 from updog.names import printable
 from updog.units import size

@@ -1,18 +1,25 @@
+import json
 import logging
+import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import structlog
+import structlog.testing
 
 from tests.helpers.http_server import Server, chunked, cut, instead, serving, status
 from tests.helpers.tuf_repository import TufPublisher, in_days
 from updog.errors import ImageError, TransportError, TrustError, UpdogError
 from updog.metadata import Repository, RoleVersions, Target, read_versions
+from updog.metadata_cache import read_files
 from updog.patience import Limits
 from updog.transport import Transport
 
@@ -28,12 +35,14 @@ class World:
     transport: Transport
     trusted_root: bytes
     cache: Path
+    floor: Path
 
     def machine(self, **changes: Any) -> Repository:
         """Return the repository as seen by a machine that has just started."""
         settings: dict[str, Any] = {
             "trusted_root": self.trusted_root,
             "cache": self.cache,
+            "floor": self.floor,
             "metadata_base_url": f"{self.server.url}/metadata",
             "targets_base_url": f"{self.server.url}/targets/",
             "transport": self.transport,
@@ -82,6 +91,7 @@ def world(request: pytest.FixtureRequest, directory: Path) -> Iterator[World]:
             transport=transport,
             trusted_root=publisher.root_bytes,
             cache=directory / "cache" / "metadata",
+            floor=directory / "state" / "floor.json",
         )
 
 
@@ -178,7 +188,8 @@ class TestDistrust:
         world.publisher.publish()
         assert world.distrust() == (
             "New timestamp version 3 must be >= 5 (after timestamp.json); it is older than what "
-            "this machine has seen: a stale mirror, or a replay"
+            "this machine has seen: a stale mirror, or a replay. Only if the publisher has begun "
+            f"anew on purpose, remove {world.floor} and {world.cache}"
         )
         versions = read_versions(world.trusted_root, world.cache)
         assert versions is not None
@@ -278,7 +289,17 @@ def spoil(path: Path) -> None:
 
 def make_directory(path: Path) -> None:
     path.unlink()
-    path.mkdir()
+    (path / "inner").mkdir(parents=True)
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
 
 
 class TestCache:
@@ -328,6 +349,14 @@ class TestCache:
         assert versions is not None
         assert versions.timestamp_expires == publisher.expires
 
+    def test_a_snapshot_that_was_signed_again_in_the_same_version_heals(self, world: World) -> None:
+        world.refreshed()
+        world.publisher.resign_snapshot()
+        for _ in range(2):
+            assert world.refreshed().versions.timestamp == 2
+        (newest,) = world.publisher.metadata.glob("*snapshot.json")
+        assert (world.cache / "snapshot.json").read_bytes() == newest.read_bytes()
+
     def test_a_missing_one_reads_as_none(self, world: World) -> None:
         assert read_versions(world.trusted_root, world.cache) is None
 
@@ -343,6 +372,184 @@ class TestCache:
         world.publisher.publish()
         shutil.copy(world.publisher.metadata / "timestamp.json", world.cache)
         assert read_versions(world.trusted_root, world.cache) is None
+
+
+def cached(world: World) -> dict[str, bytes]:
+    return read_files(world.cache)
+
+
+class TestFloor:
+    """What is accepted once is the least from then on, though the cache be lost."""
+
+    def lose_cache(self, world: World) -> None:
+        shutil.rmtree(world.cache)
+
+    def accept(self, world: World, version: int) -> None:
+        world.publisher.go_back_to(version - 1)
+        world.publisher.publish()
+        world.refreshed()
+
+    def note(self, world: World, *, ahead: timedelta) -> datetime:
+        """Write the floor as if it had been accepted some time from now."""
+        facts = json.loads(world.floor.read_bytes())
+        when = datetime.now(UTC) + ahead
+        world.floor.write_text(json.dumps(facts | {"accepted_at": when.isoformat()}))
+        return when
+
+    def accepted_at(self, world: World) -> datetime:
+        return datetime.fromisoformat(json.loads(world.floor.read_bytes())["accepted_at"])
+
+    def test_an_older_repository_is_refused_though_the_cache_was_lost(self, world: World) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        when = self.accepted_at(world).strftime("%Y-%m-%d %H:%M UTC")
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert world.distrust() == (
+            f"it offers version 3 of timestamp, but version 5 was accepted on {when}; it is older "
+            "than what this machine has seen: a stale mirror, or a replay. Only if the publisher "
+            f"has begun anew on purpose, remove {world.floor} and {world.cache}"
+        )
+        assert not world.cache.exists()
+
+    @pytest.mark.parametrize("role", ["snapshot", "targets"])
+    def test_so_is_a_newer_timestamp_over_older_roles(self, world: World, role: str) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        world.publisher.go_back_to(2, role)
+        world.publisher.publish()
+        assert f"it offers version 3 of {role}, but version 5" in world.distrust()
+
+    def test_withdrawn_roots_do_not_come_back(self, world: World) -> None:
+        withdrawn = {path: path.read_bytes() for path in world.publisher.metadata.iterdir()}
+        world.publisher.rotate("timestamp", "timestamp 2")
+        world.publisher.publish()
+        world.refreshed()
+        self.lose_cache(world)
+        shutil.rmtree(world.publisher.metadata)
+        world.publisher.metadata.mkdir()
+        for path, content in withdrawn.items():
+            path.write_bytes(content)
+        assert "it offers version 1 of root, but version 2" in world.distrust()
+
+    def test_what_is_refused_leaves_the_cache_and_the_floor_as_they_were(
+        self, world: World
+    ) -> None:
+        world.publisher.rotate("timestamp", "timestamp 2")
+        self.accept(world, 5)
+        (world.cache / "timestamp.json").unlink()
+        (world.cache / "snapshot.json").unlink()
+        before = cached(world), world.floor.read_bytes()
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3 of timestamp" in world.distrust()
+        assert (cached(world), world.floor.read_bytes()) == before
+
+    def test_the_way_out_that_is_named_leads_out(self, world: World) -> None:
+        self.accept(world, 5)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "remove" in world.distrust()
+        world.floor.unlink()
+        self.lose_cache(world)
+        assert world.refreshed().versions.timestamp == 3
+
+    @pytest.mark.parametrize(
+        ("rotated", "lowered"),
+        [
+            ("timestamp", ("timestamp", "snapshot")),
+            ("snapshot", ("timestamp", "snapshot", "targets")),
+            ("targets", ("targets",)),
+        ],
+    )
+    def test_new_keys_recover_from_versions_that_stolen_ones_have_signed(
+        self, world: World, rotated: str, lowered: tuple[str, ...]
+    ) -> None:
+        self.accept(world, 1_000_000)
+        self.lose_cache(world)
+        world.publisher.rotate(rotated, f"{rotated} 2")
+        world.publisher.go_back_to(2, *lowered)
+        world.publisher.publish()
+        assert getattr(world.refreshed().versions, rotated) == 3
+        world.publisher.go_back_to(1, *lowered)
+        world.publisher.publish()
+        self.lose_cache(world)
+        assert "it offers version 2" in world.distrust()
+
+    def test_the_floor_lies_beside_the_cache_unless_another_place_is_given(
+        self, world: World
+    ) -> None:
+        world.machine(floor=None).refresh()
+        assert world.cache.with_name("metadata.floor.json").is_file()
+
+    @pytest.mark.parametrize(
+        "damage", [empty, truncate, spoil, make_directory, make_fifo, make_endless]
+    )
+    def test_a_damaged_one_is_told_and_the_cache_stands_in(
+        self, world: World, damage: Callable[[Path], None]
+    ) -> None:
+        self.accept(world, 5)
+        good = world.floor.read_bytes()
+        damage(world.floor)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "New timestamp version 3 must be >= 5" in world.distrust()
+        world.publisher.go_back_to(4)
+        world.publisher.publish()
+        with structlog.testing.capture_logs() as logs:
+            world.refreshed()
+        (warning,) = (each for each in logs if each["log_level"] == "warning")
+        assert warning["summary"].startswith(f"{world.floor} cannot be used: ")
+        new, old = (json.loads(each) for each in (world.floor.read_bytes(), good))
+        assert new | {"accepted_at": None} == old | {"accepted_at": None}
+
+    def test_one_that_cannot_be_written_forbids_to_accept(self, world: World) -> None:
+        world.floor.parent.write_bytes(b"a file")
+        machine = world.machine()
+        with pytest.raises(UpdogError, match=r"cannot note in .* which metadata was accepted"):
+            machine.refresh()
+        with pytest.raises(TrustError, match="was not refreshed yet"):
+            machine.target("image.zst")
+
+    def test_a_clock_that_stepped_back_by_more_than_a_day_is_refused(self, world: World) -> None:
+        world.refreshed()
+        world.server.requests.clear()
+        when = self.note(world, ahead=timedelta(days=1, hours=1))
+        assert re.fullmatch(
+            r"this machine's clock says \d{4}-\d\d-\d\d \d\d:\d\d UTC, but metadata was accepted "
+            rf"on {when:%Y-%m-%d %H:%M} UTC already, so what has expired cannot be told; set the "
+            r"clock\. If it is right now and was wrong then, remove "
+            rf"{re.escape(str(world.floor))}",
+            world.distrust(),
+        )
+        assert world.server.requests == []
+
+    def test_a_smaller_step_back_is_let_pass_and_remembered(self, world: World) -> None:
+        world.refreshed()
+        when = self.note(world, ahead=timedelta(hours=23))
+        world.refreshed()
+        assert self.accepted_at(world) == when
+
+    def test_a_run_that_was_killed_before_the_cache_was_written_does_no_harm(
+        self, world: World
+    ) -> None:
+        self.accept(world, 5)
+        old = world.cache.with_name("old")
+        shutil.copytree(world.cache, old, symlinks=True)
+        self.accept(world, 6)
+        self.lose_cache(world)
+        old.rename(world.cache)
+        assert world.refreshed().versions.timestamp == 6
+
+    def test_a_run_that_was_killed_before_the_floor_was_written_does_no_harm(
+        self, world: World
+    ) -> None:
+        self.accept(world, 5)
+        floor = world.floor.read_bytes()
+        self.accept(world, 6)
+        world.floor.write_bytes(floor)
+        assert world.refreshed().versions.timestamp == 6
+        assert json.loads(world.floor.read_bytes())["timestamp"]["version"] == 6
 
 
 class TestTargets:
