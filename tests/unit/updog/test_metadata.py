@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -66,14 +65,6 @@ class World:
         """Return the path of a target on the server."""
         (file,) = self.publisher.targets.glob(f"*{name}")
         return f"/targets/{file.name}"
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Return a directory in memory if possible: caches are flushed many times here."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as path:
-        yield Path(path)
 
 
 @pytest.fixture
