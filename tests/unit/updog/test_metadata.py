@@ -20,6 +20,7 @@ from updog.errors import ImageError, TransportError, TrustError, UpdogError
 from updog.metadata import Repository, RoleVersions, Target, read_versions
 from updog.metadata_cache import read_files
 from updog.patience import Limits
+from updog.proof import prove
 from updog.transport import Transport
 
 CONTENT = bytes(range(256)) * 16
@@ -293,18 +294,112 @@ def make_endless(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+def link_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 1_000_000)
+
+
+def enlarge(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(5_000_001)
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0)
+
+
+KEPT = ["timestamp", "snapshot", "targets", "images", "root_history/1.root", "root_history/2.root"]
+
+
+@pytest.fixture
+def kept(world: World) -> World:
+    """Return a world in which every kind of file is cached, in its second version."""
+    world.publisher.add("images-1.zst", CONTENT, delegate="images")
+    world.publisher.publish()
+    world.refreshed().target("images-1.zst")
+    world.publisher.rotate("snapshot", "snapshot 2")
+    world.publisher.raise_delegate("images")
+    world.publisher.publish()
+    world.refreshed().target("images-1.zst")
+    return world
+
+
+def heals(world: World, expected: RoleVersions) -> bool:
+    """Refresh, and tell whether all is as before the damage: online, offline, delegated roles."""
+    machine = world.refreshed()
+    machine.target("images-1.zst")
+    proven = prove(world.trusted_root, world.cache)
+    proven.target("images-1.zst")
+    return machine.versions == proven.versions == expected
+
+
 class TestCache:
-    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets", "root_history/2.root"])
-    @pytest.mark.parametrize("damage", [empty, truncate, spoil, make_directory, Path.unlink])
+    @pytest.mark.parametrize("name", KEPT)
+    @pytest.mark.parametrize(
+        "damage",
+        [empty, truncate, spoil, nest, enlarge, forbid, Path.unlink, make_directory, make_fifo,
+         make_endless, link_nowhere],
+    )  # fmt: skip
     def test_every_damage_to_a_file_heals(
-        self, world: World, name: str, damage: Callable[[Path], None]
+        self, kept: World, name: str, damage: Callable[[Path], None]
     ) -> None:
-        world.publisher.rotate("snapshot", "snapshot 2")
-        world.publisher.publish()
-        expected = world.refreshed().versions
-        damage(world.cache / f"{name}.json")
-        assert world.refreshed().versions == expected
-        assert read_versions(world.trusted_root, world.cache) == expected
+        expected = kept.refreshed().versions
+        damage(kept.cache / f"{name}.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("make", [Path.touch, spoil, Path.mkdir, os.mkfifo])
+    def test_what_stands_in_the_place_of_the_link_to_the_newest_root_does_no_harm(
+        self, kept: World, make: Callable[[Path], None]
+    ) -> None:
+        expected = kept.refreshed().versions
+        (kept.cache / "root.json").unlink(missing_ok=True)
+        make(kept.cache / "root.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", KEPT)
+    def test_every_truncation_heals(self, kept: World, name: str) -> None:
+        expected = kept.refreshed().versions
+        path = kept.cache / f"{name}.json"
+        whole = path.read_bytes()
+        places = [match.start() for match in re.finditer(rb'[{}\[\],:"]', whole)]
+        # Every structural place of a file is one of some hundred; of each kind some are enough.
+        for length in places[:: max(1, len(places) // 40)]:
+            path.write_bytes(whole[:length])
+            assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets", "images"])
+    def test_an_older_version_that_was_valid_once_heals(self, kept: World, name: str) -> None:
+        path = kept.cache / f"{name}.json"
+        old = path.read_bytes()
+        kept.publisher.raise_delegate("images")
+        kept.publisher.publish()
+        expected = kept.refreshed().versions
+        path.write_bytes(old)
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", KEPT)
+    @pytest.mark.parametrize("other", KEPT)
+    def test_one_file_in_the_place_of_another_heals(
+        self, kept: World, name: str, other: str
+    ) -> None:
+        expected = kept.refreshed().versions
+        shutil.copy(kept.cache / f"{other}.json", kept.cache / f"{name}.json.new")
+        (kept.cache / f"{name}.json.new").rename(kept.cache / f"{name}.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("damage", [spoil, make_fifo, make_endless, Path.touch])
+    def test_damage_to_the_directory_of_roots_heals(
+        self, kept: World, damage: Callable[[Path], None]
+    ) -> None:
+        expected = kept.refreshed().versions
+        shutil.rmtree(kept.cache / "root_history")
+        (kept.cache / "root_history").touch()
+        damage(kept.cache / "root_history")
+        assert heals(kept, expected)
 
     @pytest.mark.parametrize("damage", [shutil.rmtree, lambda path: path.rename(f"{path}.gone")])
     def test_a_lost_cache_heals(self, world: World, damage: Callable[[Path], None]) -> None:
