@@ -14,7 +14,7 @@ import pytest
 import structlog
 import structlog.testing
 
-from tests.helpers.http_server import Server, chunked, cut, instead, serving, status
+from tests.helpers.http_server import Misbehaviour, Server, chunked, cut, instead, serving, status
 from tests.helpers.tuf_repository import TufPublisher, in_days
 from updog.errors import ImageError, TransportError, TrustError, UpdogError
 from updog.metadata import Repository, RoleVersions, Target, read_versions
@@ -826,3 +826,52 @@ class TestStreams:
     def test_a_target_may_be_read_as_a_whole(self, world: World) -> None:
         machine = world.refreshed()
         assert machine.read(machine.target("image.zst"), max_length=4096) == CONTENT
+
+
+class TestSaving:
+    def place(self, world: World) -> Path:
+        path = world.cache.parent / "saved" / "image.zst"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"what stood there")
+        return path
+
+    def names(self, path: Path) -> list[str]:
+        return [each.name for each in path.parent.iterdir()]
+
+    def test_a_target_is_saved_whole(self, world: World) -> None:
+        path, machine = self.place(world), world.refreshed()
+        machine.save(machine.target("image.zst"), path)
+        assert path.read_bytes() == CONTENT
+        assert self.names(path) == ["image.zst"]
+
+    @pytest.mark.parametrize(
+        "misbehaviour",
+        [instead(bytes(len(CONTENT))), instead(CONTENT + b"x"), chunked(CONTENT[:-1]), status(404)],
+        ids=["other bytes", "longer", "shorter", "missing"],
+    )
+    def test_what_is_not_signed_leaves_what_stood_there_and_nothing_beside_it(
+        self, world: World, misbehaviour: Misbehaviour
+    ) -> None:
+        path, machine = self.place(world), world.refreshed()
+        target = machine.target("image.zst")
+        world.server.misbehave(world.target_path("image.zst"), *[misbehaviour] * 2)
+        with pytest.raises((ImageError, TransportError)):
+            machine.save(target, path)
+        assert path.read_bytes() == b"what stood there"
+        assert self.names(path) == ["image.zst"]
+
+    def test_what_a_killed_run_left_is_replaced(self, world: World) -> None:
+        path, machine = self.place(world), world.refreshed()
+        path.with_name(".image.zst.part").write_bytes(bytes(10_000))
+        machine.save(machine.target("image.zst"), path)
+        assert path.read_bytes() == CONTENT
+        assert self.names(path) == ["image.zst"]
+
+    def test_a_place_that_cannot_be_written_is_named(self, world: World) -> None:
+        machine = world.refreshed()
+        path = self.place(world) / "image.zst"
+        with pytest.raises(UpdogError) as caught:
+            machine.save(machine.target("image.zst"), path)
+        assert str(caught.value) == (
+            f"cannot save target image.zst as {path}: Not a directory; nothing is left there"
+        )
