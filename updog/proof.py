@@ -30,6 +30,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from updog.durable import WholeDirectory
 from updog.errors import ImageError, TrustError
 from updog.files import open_regular_file, read_small_file
 from updog.metadata_cache import LARGEST_FILE_BYTES, ROOTS
@@ -159,7 +160,7 @@ def read_versions(trusted_root: bytes, cache: Path) -> RoleVersions | None:
         The versions, or None where there is no cache or it is damaged: the next refresh heals it.
     """
     try:
-        return prove(trusted_root, cache).versions
+        return prove(trusted_root, WholeDirectory(cache).current).versions
     except TrustError:
         return None
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from updog.durable import WholeDirectory
 from updog.errors import TrustError
 from updog.floor import read_floor
 from updog.metadata import Repository
@@ -97,7 +96,7 @@ class Place:
 
     def kept_timestamp(self) -> int | None:
         """Return the version that is kept, without a network; None if nothing valid is."""
-        found = read_versions(self.root, WholeDirectory(self.cache).current)
+        found = read_versions(self.root, self.cache)
         return found.timestamp if found else None
 
 
