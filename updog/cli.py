@@ -76,6 +76,7 @@ _COMMANDS: Final = {
     "status": _lazy("status", "Say what runs, what is staged and what boots next."),
     "explain": _lazy("explain", "Say of every update why it is, or is not, taken, and when."),
     "history": _lazy("history", "Say what happened to this machine."),
+    "migrations": _lazy("migrations", "Prove the kept migrations again, without a network."),
     "config": _lazy("config", "Print the settings in force."),
     "whats": LazyCommand(
         module="updog.commands.check_update",

@@ -6,6 +6,7 @@ file ever is. Does not judge what a file holds.
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 
@@ -16,15 +17,27 @@ def read_small_file(path: Path, *, limit_bytes: int) -> bytes:
         OSError: It cannot be opened or read.
         ValueError: It is no regular file, or larger than the limit; the message says which.
     """
-    # O_NONBLOCK: else opening a pipe waits for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor, not a path
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
+    with open_regular_file(path) as file:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise ValueError(f"it holds more than {limit_bytes >> 10} KiB")
     return data
+
+
+def open_regular_file(path: Path) -> BufferedReader:
+    """Open a file for reading.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: It is no regular file.
+    """
+    # O_NONBLOCK: else opening a pipe waits for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = open(descriptor, "rb")  # noqa: PTH123, SIM115 -- a descriptor, which the caller closes
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise ValueError("it is no regular file")
+    return file
 
 
 def read_small_text(path: Path, *, limit_bytes: int) -> str:

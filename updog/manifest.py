@@ -28,6 +28,9 @@ _Raw = TypeVar("_Raw")
 _Fact = TypeVar("_Fact")
 _Key = TypeVar("_Key", bound=Hashable)
 
+MANIFEST = "manifest.json"
+"""The target that holds it."""
+
 MAX_MANIFEST_BYTES = 4 << 20
 """No manifest is larger: reading one must not take a small machine's memory."""
 

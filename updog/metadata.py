@@ -2,21 +2,26 @@
 
 Decides by The Update Framework's client workflow (https://theupdateframework.github.io/specification,
 section 5), as python-tuf implements it, started from the shipped root every time, so that no damage
-to the cache can outlast a refresh. Refuses on top of it: targets without a sha256 or sha512, and
-target names that are more than flat file names. A target is vouched for only when its stream was
-read to the end. Knows no disk, and does not say what a target means.
+to the cache can outlast a refresh. Refuses on top of it: a repository below the floor of what was
+accepted before, targets without a sha256 or sha512, and target names that are more than flat file
+names. A target is vouched for only when its stream was read to the end. Knows no disk, and does not
+say what a target means.
+
+Usable alone; docs/library.md shows how:
+
+    with Transport() as transport:
+        repository = Repository(trusted_root=..., cache=..., ..., transport=transport)
+        repository.refresh()
+        repository.save(repository.target("manifest.json"), Path("manifest.json"))
 """
 
 import hashlib
-import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
 
+import structlog
 from tuf.api.exceptions import (
     BadVersionNumberError,
     DownloadError,
@@ -26,71 +31,33 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
+from updog.durable import replacing
 from updog.errors import ImageError, TransportError, TrustError, UpdogError
-from updog.metadata_cache import ROOTS, MetadataCache
+from updog.floor import (
+    ROLES,
+    AcceptedRole,
+    DamagedFloor,
+    Floor,
+    find_rollback,
+    is_clock_behind,
+    raised,
+    read_floor,
+    shown,
+    write_floor,
+)
+from updog.metadata_cache import MetadataCache, forget_roles
 from updog.names import is_target_name, printable, quoted
+from updog.proof import RoleVersions, Target, Trusted, as_target, prove, read_versions
 from updog.transport import Transport, public_url
+
+__all__ = ["Repository", "RoleVersions", "Target", "read_versions"]
 
 _METADATA_DEADLINE_SECONDS = 300
 """For one metadata file; the largest that is accepted holds 5 MB."""
 
-_DIGEST_CHARACTERS = {"sha256": 64, "sha512": 128}
-"""The algorithms that count, with the length of their digests in hexadecimal."""
-
-_HEX = re.compile(r"[0-9a-f]+")
-
-_Role = TypeVar("_Role", Root, Timestamp, Snapshot, Targets)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A file of the repository as it was signed.
-
-    Attributes:
-        name: A flat file name.
-        length: In bytes, as it is fetched.
-        digests: Hexadecimal, by algorithm: sha256, sha512 or both.
-        uncompressed_length: In bytes, of what it unpacks to, if the publisher says so.
-        uncompressed_sha256: Of the same.
-    """
-
-    name: str
-    length: int
-    digests: Mapping[str, str]
-    uncompressed_length: int | None
-    uncompressed_sha256: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleVersions:
-    """Which versions of the top-level roles are trusted, and until when the timestamp holds."""
-
-    root: int
-    timestamp: int
-    snapshot: int
-    targets: int
-    timestamp_expires: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trusted:
-    root: Root
-    timestamp: Timestamp
-    snapshot: Snapshot
-    targets: Targets
-
-    @property
-    def versions(self) -> RoleVersions:
-        return RoleVersions(
-            root=self.root.version,
-            timestamp=self.timestamp.version,
-            snapshot=self.snapshot.version,
-            targets=self.targets.version,
-            timestamp_expires=self.timestamp.expires,
-        )
+_log = structlog.get_logger()
 
 
 class Repository:
@@ -99,12 +66,15 @@ class Repository:
     Args:
         trusted_root: The bytes of the root metadata that came with the machine.
         cache: The directory to keep verified metadata in; it need not exist. One user at a time.
+        floor: The file to note in what was accepted last, so that nothing older is accepted even
+            if the cache is lost; it need not exist. By default it lies beside the cache; best is a
+            place that is not lost together with it.
         metadata_base_url: The address that metadata file names are put behind.
         targets_base_url: The same for targets.
         transport: Fetches the files; the caller closes it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each is named, none could be left out
         self,
         *,
         trusted_root: bytes,
@@ -112,8 +82,10 @@ class Repository:
         metadata_base_url: str,
         targets_base_url: str,
         transport: Transport,
+        floor: Path | None = None,
     ) -> None:
         self.cache = cache
+        self._floor = floor or cache.with_name(f"{cache.name}.floor.json")
         self._directory = MetadataCache(cache)
         self._trusted_root = trusted_root
         self._metadata_base_url = metadata_base_url
@@ -121,7 +93,7 @@ class Repository:
         self._transport = transport
         self._fetcher = _Fetcher(transport)
         self._updater: Updater | None = None
-        self._trusted: _Trusted | None = None
+        self._trusted: Trusted | None = None
 
     def refresh(self) -> None:
         """Bring the top-level metadata up to date.
@@ -129,13 +101,18 @@ class Repository:
         Raises:
             TrustError: What is served is not signed, too old, or otherwise not to be trusted.
             TransportError: It could not be fetched.
-            UpdogError: The cache could not be written.
+            UpdogError: The cache or the floor could not be written.
         """
+        now = datetime.now(UTC)
+        floor = self._read_floor()
+        self._require_clock(floor, now)
         with self._trusting(), self._directory.changing() as directory:
-            updater = self._start(directory)
-            updater.refresh()
+            updater, trusted = self._refresh_in(directory)
+            offered = _as_floor(trusted, now)
+            self._require_not_older(floor, offered)
+            write_floor(self._floor, raised(floor, offered))
         self._updater = updater
-        self._trusted = _read_trusted(self._trusted_root, self.cache)
+        self._trusted = trusted
 
     @property
     def versions(self) -> RoleVersions:
@@ -159,7 +136,7 @@ class Repository:
                 f"target {name} is not listed by the metadata at {self._shown}; "
                 "the publisher must add it"
             )
-        return _target(info)
+        return as_target(info)
 
     def stream(self, target: Target) -> Generator[bytes, None, None]:
         """Yield a target's bytes; trust none of them before the last was taken without an error.
@@ -187,6 +164,77 @@ class Repository:
             )
         return b"".join(self.stream(target))
 
+    def save(self, target: Target, path: Path) -> None:
+        """Stream a target into a file, which is there at the end, verified and flushed, or not.
+
+        Whatever stood at `path` stays until then. A killed run leaves `.NAME.part` beside it, which
+        nobody takes for the target and the next try replaces.
+
+        Raises:
+            ImageError: The bytes are not those that were signed.
+            TransportError: They could not be fetched.
+            UpdogError: The file could not be written.
+        """
+        try:
+            with replacing(path) as file:
+                for chunk in self.stream(target):
+                    file.write(chunk)
+        except OSError as err:
+            raise UpdogError(
+                f"cannot save target {target.name} as {path}: {err.strerror}; nothing is left there"
+            ) from err
+
+    def _read_floor(self) -> Floor | None:
+        """Read the floor; what a damaged one said, the cache says too."""
+        try:
+            return read_floor(self._floor)
+        except DamagedFloor as err:
+            _log.warning(
+                "floor",
+                summary=f"{self._floor} cannot be used: {printable(str(err))}; what the metadata "
+                "cache holds counts in its place, and it is written anew",
+            )
+            return None
+
+    def _require_clock(self, floor: Floor | None, now: datetime) -> None:
+        if floor is not None and is_clock_behind(floor, now):
+            raise TrustError(
+                f"cannot trust the metadata at {self._shown}: this machine's clock says "
+                f"{shown(now)}, but metadata was accepted on {shown(floor.accepted_at)} already, "
+                "so what has expired cannot be told; set the clock. If it is right now and was "
+                f"wrong then, remove {self._floor}"
+            )
+
+    def _require_not_older(self, floor: Floor | None, offered: Floor) -> None:
+        why = find_rollback(floor, offered) if floor is not None else None
+        if why is not None:
+            raise TrustError(
+                f"cannot trust the metadata at {self._shown}: {why}; {self._rollback_advice}"
+            )
+
+    @property
+    def _rollback_advice(self) -> str:
+        return (
+            "it is older than what this machine has seen: a stale mirror, or a replay. Only if the "
+            f"publisher has begun anew on purpose, remove {self._floor} and {self.cache}"
+        )
+
+    def _refresh_in(self, directory: Path) -> tuple[Updater, Trusted]:
+        """Refresh, once more without the cached roles if they do not fit to what was fetched.
+
+        The library takes a cached snapshot of the right version without comparing its digest with
+        the timestamp's.
+        """
+        updater = self._start(directory)
+        updater.refresh()
+        try:
+            return updater, prove(self._trusted_root, directory)
+        except TrustError:
+            forget_roles(directory)
+        updater = self._start(directory)
+        updater.refresh()
+        return updater, prove(self._trusted_root, directory)
+
     @property
     def _shown(self) -> str:
         return public_url(self._metadata_base_url)
@@ -205,7 +253,7 @@ class Repository:
                 "install the publisher's root.json at paths.trusted_root"
             ) from err
 
-    def _require_trusted(self) -> "_Trusted":
+    def _require_trusted(self) -> Trusted:
         if self._trusted is None:
             raise TrustError(f"the metadata at {self._shown} was not refreshed yet")
         return self._trusted
@@ -227,13 +275,29 @@ class Repository:
         except RepositoryError as err:
             raise TrustError(
                 f"cannot trust the metadata at {self._shown}: {printable(str(err))} "
-                f"(after {self._fetcher.last_name}); {_advice(err)}"
+                f"(after {self._fetcher.last_name}); {self._advice(err)}"
             ) from err
         except OSError as err:
             raise UpdogError(
                 f"cannot keep metadata in {self.cache}: {err.strerror}; "
                 "make room there or set paths.metadata_cache"
             ) from err
+
+    def _advice(self, err: RepositoryError) -> str:
+        """Say what may be behind a refusal, and what to do about it."""
+        match err:
+            case ExpiredMetadataError():
+                return "the publisher must renew it, unless this machine's clock is wrong"
+            case UnsignedMetadataError():
+                return "it is not from this machine's publisher: check metadata_base_url"
+            case BadVersionNumberError():
+                return self._rollback_advice
+            case LengthOrHashMismatchError():
+                return (
+                    "the repository is half published, or was changed on the way; try again later"
+                )
+            case _:
+                return "no TUF repository is served there, or a broken one: check metadata_base_url"
 
     def _download_failure(self, err: DownloadError) -> UpdogError:
         cause = err.__cause__
@@ -271,126 +335,15 @@ class _Fetcher(FetcherInterface):
             raise DownloadError(str(err)) from err
 
 
-def read_versions(trusted_root: bytes, cache: Path) -> RoleVersions | None:
-    """Read from the cache, without a network, what was trusted last; expired or not.
-
-    Returns:
-        The versions, or None where there is no cache or it is damaged: the next refresh heals it.
-    """
-    trusted = _read_trusted(trusted_root, cache)
-    return trusted.versions if trusted else None
-
-
-def _read_trusted(trusted_root: bytes, cache: Path) -> _Trusted | None:
-    """Verify the top-level roles in a cache by the keys of the newest root, one by one."""
-    try:
-        root = _newest_root(trusted_root, cache)
-        return _Trusted(
-            root=root,
-            timestamp=_read_role(cache, root, Timestamp),
-            snapshot=_read_role(cache, root, Snapshot),
-            targets=_read_role(cache, root, Targets),
-        )
-    except (OSError, RepositoryError):
-        return None
-
-
-def _newest_root(trusted_root: bytes, cache: Path) -> Root:
-    """Follow the chain of roots, each signed by the one before (client workflow 5.3)."""
-    root = _verified_role(trusted_root, Root, None)
-    while True:
-        path = cache / ROOTS / f"{root.version + 1}.root.json"
-        try:
-            following = _verified_role(path.read_bytes(), Root, root)
-        except (OSError, RepositoryError):
-            return root
-        if following.version != root.version + 1:
-            return root
-        root = following
-
-
-def _read_role(cache: Path, root: Root, role: type[_Role]) -> _Role:
-    return _verified_role((cache / f"{role.type}.json").read_bytes(), role, root)
-
-
-def _verified_role(data: bytes, role: type[_Role], root: Root | None) -> _Role:
-    """Parse metadata and require the signatures that `root`, and a root itself, demands."""
-    metadata: Metadata[_Role] = Metadata.from_bytes(data)
-    signed = metadata.signed
-    if not isinstance(signed, role):
-        raise RepositoryError(f"expected {role.type}, got {signed.type}")
-    for delegator in _delegators(root, signed):
-        delegator.verify_delegate(role.type, metadata.signed_bytes, metadata.signatures)
-    return signed
-
-
-def _delegators(root: Root | None, signed: Signed) -> list[Root]:
-    """Return the roots that must vouch for a role: the trusted one, and a new root itself."""
-    return [each for each in (root, signed) if isinstance(each, Root)]
-
-
-def _advice(err: RepositoryError) -> str:
-    """Say what may be behind a refusal, and what to do about it."""
-    match err:
-        case ExpiredMetadataError():
-            return "the publisher must renew it, unless this machine's clock is wrong"
-        case UnsignedMetadataError():
-            return "it is not from this machine's publisher: check metadata_base_url"
-        case BadVersionNumberError():
-            return "it is older than what this machine has seen: a stale mirror, or a replay"
-        case LengthOrHashMismatchError():
-            return "the repository is half published, or was changed on the way; try again later"
-        case _:
-            return "no TUF repository is served there, or a broken one: check metadata_base_url"
-
-
-def _target(info: TargetFile) -> Target:
-    uncompressed = _uncompressed(info)
-    return Target(
-        name=info.path,
-        length=info.length,
-        digests=MappingProxyType(_strong_digests(info)),
-        uncompressed_length=uncompressed.get("length"),
-        uncompressed_sha256=uncompressed.get("sha256"),
+def _as_floor(trusted: Trusted, now: datetime) -> Floor:
+    """Return what accepting these roles now would raise the floor to."""
+    root, timestamp, snapshot, targets = (
+        AcceptedRole(version=getattr(trusted, role).version, key_ids=trusted.key_ids(role))
+        for role in ROLES
     )
-
-
-def _strong_digests(info: TargetFile) -> dict[str, str]:
-    """Pick the digests that count; python-tuf alone would be content with an md5."""
-    strong = {
-        algorithm: digest
-        for algorithm, digest in info.hashes.items()
-        if _is_digest(algorithm, digest)
-    }
-    if not strong:
-        raise TrustError(
-            f"target {info.path} was signed with neither a sha256 nor a sha512; "
-            "the publisher must add one"
-        )
-    return strong
-
-
-def _is_digest(algorithm: str, digest: object) -> bool:
-    return (
-        isinstance(digest, str)
-        and len(digest) == _DIGEST_CHARACTERS.get(algorithm)
-        and _HEX.fullmatch(digest) is not None
+    return Floor(
+        accepted_at=now, root=root, timestamp=timestamp, snapshot=snapshot, targets=targets
     )
-
-
-def _uncompressed(info: TargetFile) -> dict[str, Any]:
-    """Read custom.uncompressed: the length and sha256 that the publisher gives for the content."""
-    custom = info.custom
-    said = custom.get("uncompressed") if isinstance(custom, dict) else None
-    if said is None:
-        return {}
-    length, sha256 = (said.get("length"), said.get("sha256")) if isinstance(said, dict) else (0, 0)
-    if type(length) is not int or length < 0 or not _is_digest("sha256", sha256):
-        raise TrustError(
-            f"target {info.path}: custom.uncompressed must hold a length and a sha256; "
-            "the publisher must correct it"
-        )
-    return {"length": length, "sha256": sha256}
 
 
 def _verified(

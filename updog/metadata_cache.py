@@ -1,32 +1,24 @@
 """The directory that verified metadata is kept in: changed as a whole, or not at all.
 
-Decides how a change survives a power cut. What writes the metadata neither flushes it nor expects a
-cut in the middle, so it is given a scratch copy beside the cache. Then
+What writes the metadata neither flushes it nor expects a cut in the middle, so it is given a
+scratch copy beside the cache, which then takes its place as `durable` says. Whatever else may be
+found where the cache should be (nothing, a file, garbage, pipes, huge files) is not copied, and so
+heals at the next refresh.
 
-1. every file and directory of the scratch copy is flushed;
-2. the cache is renamed away;
-3. the scratch copy is renamed into its place, and the directory above is flushed;
-4. the old cache is removed.
-
-A cut before step 2 leaves the old cache. One between 2 and 3 leaves no cache but the old one beside
-its place, and with it, as step 1 was complete, the new one: the next run puts that in place, or
-else the old one. A cut after 3 leaves the new cache. (One rename that exchanges both would be
-simpler, but Python lacks it, and so do some file systems.) Whatever else may be found where the
-cache should be (nothing, a file, garbage, pipes, huge files) is not copied, and so heals at the
-next refresh.
-
-Refuses nothing and trusts nothing: what the files say is verified again each time. Two users of one
-cache at the same time are not supported; the caller holds a lock.
+Trusts nothing: what the files say is verified again each time. Two users of one cache at the same
+time are not supported; the caller holds a lock.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LARGEST_FILE_BYTES = 5_000_000
+from updog.durable import WholeDirectory
+from updog.errors import TrustError
+from updog.files import read_small_file
+
+LARGEST_FILE_BYTES = 5_000_000
 _NAME = re.compile(r"[^/]+\.json")
 
 ROOTS = "root_history"
@@ -37,86 +29,81 @@ class MetadataCache:
     """A cache directory, by the path that it may or may not exist at."""
 
     def __init__(self, path: Path) -> None:
-        # Where a link points to, so that renaming does not replace the link.
-        self.path = Path(os.path.realpath(path))
-        self.scratch = self.path.with_name(f".{self.path.name}.new")
-        self._old = self.path.with_name(f".{self.path.name}.old")
+        self._directory = WholeDirectory(path)
+        self.path = self._directory.path
 
     @contextmanager
     def changing(self) -> Iterator[Path]:
-        """Give out a scratch copy to change; it becomes the cache at the end, in any event.
+        """Give out a scratch copy to change; it becomes the cache at the end, in nearly any event.
 
-        In any event, as what the writer adds was verified before: a refresh that fails half-way
-        must not forget the new root that it has seen.
+        Also after a failure, as what the writer adds was verified before: a refresh that breaks off
+        half-way must not forget the new root that it has seen. Only what was refused as a whole, by
+        a TrustError, is thrown away.
 
         Raises:
             OSError: A directory could not be written.
         """
-        self._recover()
-        self._copy()
+        scratch = self._directory.begin()
+        copy_files(self.path, scratch)
         try:
-            yield self.scratch
-        finally:
+            yield scratch
+        except TrustError:
+            self._directory.discard()
+            raise
+        except BaseException:
             self._publish()
-
-    def _recover(self) -> None:
-        """Finish, or clear away, what a cut has left."""
-        if not os.path.lexists(self.path) and self._old.exists():
-            (self.scratch if self.scratch.exists() else self._old).rename(self.path)
-        _remove(self.scratch)
-        _remove(self._old)
-
-    def _copy(self) -> None:
-        (self.scratch / ROOTS).mkdir(parents=True)
-        for name, content in read_files(self.path).items():
-            (self.scratch / name).write_bytes(content)
+            raise
+        self._publish()
 
     def _publish(self) -> None:
         """Put the scratch copy in the cache's place, if there is any difference."""
-        if read_files(self.scratch) == read_files(self.path):
-            _remove(self.scratch)
-            return
-        _flush_tree(self.scratch)
-        if os.path.lexists(self.path):
-            self.path.rename(self._old)
-        self.scratch.rename(self.path)
-        _flush(self.path.parent)
-        _remove(self._old)
+        if read_files(self._directory.scratch) == read_files(self.path):
+            self._directory.discard()
+        else:
+            self._directory.publish()
+
+
+def copy_files(cache: Path, directory: Path) -> None:
+    """Copy the metadata files of a cache into an empty directory."""
+    (directory / ROOTS).mkdir(parents=True)
+    for name, content in read_files(cache).items():
+        (directory / name).write_bytes(content)
+    newest = cache / "root.json"
+    if newest.is_symlink():  # for whoever looks into the cache; it is never read here
+        (directory / newest.name).symlink_to(newest.readlink())
+
+
+def forget_roles(directory: Path) -> None:
+    """Remove all metadata but the roots."""
+    for name in read_files(directory):
+        if not name.startswith(f"{ROOTS}/"):
+            (directory / name).unlink()
 
 
 def read_files(directory: Path) -> dict[str, bytes]:
     """Read the metadata files of a cache, by path within it; leave out whatever is none."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
+    found = {
+        str(path.relative_to(directory)): _read(path)
         for inner in (directory, directory / ROOTS)
-        if inner.is_dir()
-        for path in inner.iterdir()
-        if _NAME.fullmatch(path.name) and _is_small_file(path)
+        for path in _entries(inner)
+        if _NAME.fullmatch(path.name)
     }
+    return {name: content for name, content in found.items() if content is not None}
 
 
-def _is_small_file(path: Path) -> bool:
-    # Not a link: the writer's only link, root.json, it makes anew.
-    return not path.is_symlink() and path.is_file() and path.stat().st_size <= _LARGEST_FILE_BYTES
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _flush_tree(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if not path.is_symlink():
-            _flush(path)
-    _flush(directory)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _entries(directory: Path) -> list[Path]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return list(directory.iterdir())
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a file's content; None if it is a link, no file, too large, or cannot be read."""
+    # Not a link: the writer's only link, root.json, it makes anew.
+    if path.is_symlink():
+        return None
+    try:
+        return read_small_file(path, limit_bytes=LARGEST_FILE_BYTES)
+    except (OSError, ValueError):
+        return None

@@ -1,20 +1,14 @@
-"""Data migrations between two versions: which ones are needed, and keeping them for the reboot.
+"""Data migrations between two versions: which ones are needed, in which order.
 
-Decides the chain from the manifest and refuses a gap in it, before anything is written. Keeps the
-migrations together with the metadata that proves them, so that they can be proven again without a
-network. Runs none of them.
+Decides the chain from the manifest and refuses a gap in it. Neither keeps nor runs them.
 """
 
-import os
-import shutil
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from semver import Version
 
 from updog.errors import UpdogError
 from updog.manifest import Manifest
-from updog.metadata import Repository
 
 
 def find_chain(manifest: Manifest, *, running: Version, goal: Version) -> tuple[str, ...]:
@@ -49,54 +43,3 @@ def _steps_by_start(manifest: Manifest) -> Mapping[Version, list[tuple[Version, 
     for (start, end), names in manifest.migrations.items():
         steps.setdefault(start, []).append((end, names))
     return steps
-
-
-def keep(repository: Repository, names: Iterable[str], directory: Path) -> None:
-    """Fetch and verify migrations and keep them with the metadata that proves them.
-
-    Everything is collected beside `directory` first and then takes its place.
-
-    Raises:
-        UpdogError: a migration is not as signed, or cannot be kept.
-    """
-    scratch = directory.with_name(f".{directory.name}.new")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        for name in dict.fromkeys(names):
-            _fetch(repository, name, scratch / name)
-        shutil.copytree(repository.cache, scratch / "metadata")
-        _flush(scratch)
-        _replace(directory, scratch)
-    except OSError as err:
-        raise UpdogError(f"cannot keep the migrations in {directory}: {err.strerror}") from err
-
-
-def _fetch(repository: Repository, name: str, path: Path) -> None:
-    with path.open("wb") as file:
-        for piece in repository.stream(repository.target(name)):
-            file.write(piece)
-
-
-def _flush(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _replace(directory: Path, scratch: Path) -> None:
-    """Put a directory in another's place; a cut in between leaves none, which is fetched again."""
-    shutil.rmtree(directory, ignore_errors=True)
-    scratch.rename(directory)
-    _flush_entry(directory.parent)
-
-
-def _flush_entry(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ from updog.history import (
     staged_version,
 )
 from updog.host import Host
-from updog.metadata import RoleVersions
+from updog.proof import RoleVersions
 from updog.units import duration
 from updog.waves import SEEDS
 
@@ -246,7 +246,9 @@ def _freshness(status: Status, now: datetime) -> str:
     metadata = status.metadata
     if metadata is None:
         return (
-            "never checked" if status.may_read_metadata else "metadata: not for this user to read"
+            "not checked yet, or not to the end"
+            if status.may_read_metadata
+            else "metadata: not for this user to read"
         )
     left = metadata.timestamp_expires - now
     if left.total_seconds() < 0:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from semver import Version
@@ -22,7 +22,7 @@ from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.errors import SignpostError
 from signpost.sets import SetName
-from updog import migrations
+from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
 from updog.errors import PartitionError, UpdogError
 from updog.history import Event, EventKind, last_deed, quarantined, staged_version
@@ -37,15 +37,13 @@ from updog.install import (
     write_image,
 )
 from updog.machine import Machine, unrecorded
-from updog.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from updog.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from updog.metadata import Repository, Target
 from updog.partition import OpenPartition, describe, open_for_reading, open_for_writing
 from updog.plan import Plan, require_images
 from updog.progress import Advance, Progress
 from updog.units import duration, size
 from updog.verity import TreeReader
-
-MANIFEST: Final = "manifest.json"
 
 _log = structlog.get_logger()
 
@@ -124,11 +122,14 @@ def read_manifest(repository: Repository) -> Manifest:
 
 
 def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
-    """Fetch and check every image and throw it away: the update can be installed.
+    """Fetch and check every image and migration and throw it away: the update can be installed.
 
     Raises:
-        UpdogError: an image cannot be fetched, is not as signed, or is too large.
+        UpdogError: one cannot be fetched, is not as signed, or is too large.
     """
+    for name in dict.fromkeys(planned.migrations):
+        for _ in repository.stream(repository.target(name)):
+            pass
     tree: TreeReader | None = None
     for role in Role:
         target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
@@ -141,12 +142,21 @@ def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
         )
 
 
-def keep_migrations(machine: Machine, repository: Repository, planned: Plan) -> None:
-    """Fetch the migrations of a plan, if it has any, and keep them for the reboot."""
-    if planned.migrations:
-        migrations.keep(repository, planned.migrations, machine.config.paths.migrations)
-        count = len(planned.migrations)
-        _log.info("migrations", summary=f"{count} kept for the reboot", count=count)
+def _keep_migrations(machine: Machine, repository: Repository, planned: Plan) -> None:
+    """Fetch the migrations of a plan, if it has any, and keep them and no others for the reboot."""
+    directory = machine.config.paths.migrations
+    if not planned.migrations:
+        kept_migrations.forget(directory)
+        return
+    kept_migrations.keep(
+        repository,
+        planned.migrations,
+        directory,
+        running=machine.host.version,
+        goal=planned.update.version,
+    )
+    count = len(planned.migrations)
+    _log.info("migrations", summary=f"{count} kept for the reboot", count=count)
 
 
 def install(
@@ -159,6 +169,7 @@ def install(
         SignpostError: a boot flag could not be changed; likewise.
     """
     if _stands_already(machine, planned):
+        _keep_migrations(machine, repository, planned)
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
     require_images(planned, repository)
@@ -168,6 +179,8 @@ def install(
         with _opened(planned.windows) as partitions:
             _clear(machine, planned)
             with _telling_what_is_left(planned):
+                # Not before: until the set is cleared, those of what it holds may be needed.
+                _keep_migrations(machine, repository, planned)
                 _Installation(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()

@@ -48,6 +48,8 @@ class TufPublisher:
         self.metadata.mkdir(parents=True)
         self.targets.mkdir()
         self.expires = in_days(7)
+        self.tells_digests = False
+        """Whether timestamp and snapshot tell lengths and digests, and not versions alone."""
         self._listed = Targets(expires=self.expires)
         self._delegated: dict[str, Targets] = {}
         self._root = Root(expires=self.expires, consistent_snapshot=consistent_snapshot)
@@ -85,21 +87,38 @@ class TufPublisher:
         """Sign everything, each role in a new version."""
         for role in self._versions:
             self._versions[role] += 1
-        meta = {"targets.json": MetaFile(self._versions["targets"])}
+        meta = {}
         for name, delegated in self._delegated.items():
-            meta[f"{name}.json"] = MetaFile(delegated.version)
-            self._write(name, delegated, key=name)
-        self._write("targets", self._listed)
-        self._write("snapshot", Snapshot(expires=self.expires, meta=meta))
+            meta[f"{name}.json"] = self._meta(delegated, self._write(name, delegated, key=name))
+        meta["targets.json"] = self._meta(self._listed, self._write("targets", self._listed))
+        snapshot = Snapshot(expires=self.expires, meta=meta)
         young = Timestamp(
             expires=timestamp_expires or self.expires,
-            snapshot_meta=MetaFile(self._versions["snapshot"]),
+            snapshot_meta=self._meta(snapshot, self._write("snapshot", snapshot)),
         )
         self._write("timestamp", young)
 
-    def go_back_to(self, version: int) -> None:
-        """Make the next publishing have the version after this one, whatever came before."""
-        self._versions = dict.fromkeys(self._versions, version)
+    def go_back_to(self, version: int, *roles: str) -> None:
+        """Make the next publishing have the version after this one, of all roles or of some."""
+        self._versions |= dict.fromkeys(roles or self._versions, version)
+
+    def add_key(self, role: str, key: str) -> None:
+        """Let one more key sign a role, in a new version of the root."""
+        self._root.add_key(signer(key).public_key, role)
+        self._root.version += 1
+        self._write_root(signers=[self._keys["root"]])
+
+    def raise_delegate(self, name: str) -> None:
+        """Give a delegated role a new version at the next publishing."""
+        self._delegated[name].version += 1
+
+    def resign_snapshot(self) -> None:
+        """Publish the same version of the snapshot with other bytes, as a new timestamp says."""
+        self._versions = {role: version - 1 for role, version in self._versions.items()}
+        self._versions["timestamp"] += 1
+        self.tells_digests = True
+        self.expires += timedelta(days=1)
+        self.publish()
 
     def rotate(self, role: str, key: str) -> None:
         """Replace the key of a role in a new version of the root."""
@@ -128,12 +147,19 @@ class TufPublisher:
             self._delegated[name] = Targets(expires=self.expires)
         return self._delegated[name]
 
-    def _write(self, role: str, signed: _Role, *, key: str | None = None) -> None:
+    def _write(self, role: str, signed: _Role, *, key: str | None = None) -> bytes:
         signed.version = self._versions.get(role, signed.version)
         metadata = Metadata(signed)
         metadata.sign(signer(key or self._keys[role]))
         prefix = f"{signed.version}." if self._is_consistent and role != "timestamp" else ""
-        metadata.to_file(str(self.metadata / f"{prefix}{role}.json"))
+        data = metadata.to_bytes()
+        (self.metadata / f"{prefix}{role}.json").write_bytes(data)
+        return data
+
+    def _meta(self, signed: Snapshot | Targets, data: bytes) -> MetaFile:
+        if not self.tells_digests:
+            return MetaFile(signed.version)
+        return MetaFile.from_data(signed.version, data, ["sha256"])
 
     def _write_root(self, *, signers: list[str]) -> None:
         metadata = Metadata(self._root)

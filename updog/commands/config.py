@@ -7,7 +7,7 @@ from typing import Any
 
 from signpost.commandline import shared_options
 from updog.commands.output import print_json, print_result, wants_json
-from updog.commands.session import command, read_config
+from updog.commands.settings import command, read_config
 from updog.versions import VersionLock
 
 

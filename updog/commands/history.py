@@ -8,7 +8,7 @@ import click
 from signpost import disk as boot_disk
 from signpost.errors import SignpostError
 from updog.commands.output import print_json, print_result, wants_json
-from updog.commands.session import command, read_machine
+from updog.commands.settings import command, read_machine
 from updog.history import Event, EventKind, event_facts
 from updog.machine import Machine, unrecorded
 from updog.names import printable

@@ -11,7 +11,7 @@ from updog.commands.session import Session
 from updog.machine import Machine
 from updog.plan import plan
 from updog.progress import for_this_terminal
-from updog.update import Installed, install, keep_migrations, log_trust
+from updog.update import Installed, install, log_trust
 
 
 def choose_and_install(
@@ -26,7 +26,6 @@ def choose_and_install(
     with leaving(NOTHING_CHANGED):
         log_trust(repository, now=session.now)
         planned = plan(machine, repository, choice.manifest, choice.outcome.update)
-        keep_migrations(machine, repository, planned)
     with leaving(_unless_begun(machine)):
         return install(machine, repository, planned, for_this_terminal())
 

@@ -8,7 +8,7 @@ from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_re
 from updog.commands.session import command, connected
 from updog.plan import plan
 from updog.progress import for_this_terminal
-from updog.update import keep_migrations, rehearse
+from updog.update import rehearse
 
 
 @command("prepare", example="updog prepare --now")
@@ -17,7 +17,7 @@ from updog.update import keep_migrations, rehearse
 def prepare(*, image: Version | None, ignore_waves: bool) -> None:
     """Fetch and verify an update without touching the disk.
 
-    Every image is fetched, checked and thrown away; migrations are kept for the reboot.
+    Every image and migration is fetched, checked and thrown away.
     """
     with connected() as session:
         choice = make_choice(session, image=image, ignore_waves=ignore_waves)
@@ -28,7 +28,6 @@ def prepare(*, image: Version | None, ignore_waves: bool) -> None:
         with leaving(NOTHING_CHANGED):
             planned = plan(session.machine, session.repository, choice.manifest, chosen)
             rehearse(planned, session.repository, for_this_terminal())
-            keep_migrations(session.machine, session.repository, planned)
     with leaving(f"{chosen.version} is whole and signed, the disk was not changed"):
         if wants_json():
             print_json({"prepared": str(chosen.version), "bytes": planned.download_bytes})

@@ -1,28 +1,35 @@
-"""What most commands begin with: settings, log, the machine, the lock and the repository."""
+"""What the commands that may change things begin with: the lock and the repository."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
 
-import click
-
-from signpost.commandline import shared_options
-from updog import log
 from updog.commands.output import NOTHING_CHANGED, leaving
-from updog.config import Config, load_config
-from updog.errors import ConfigError
-from updog.files import read_small_file
-from updog.guard import require_guarded
+from updog.commands.settings import (
+    command,
+    floor_path,
+    lock_path,
+    read_config,
+    read_machine,
+    read_trusted_root,
+)
 from updog.lock import only_run
-from updog.machine import Machine, open_machine
+from updog.machine import Machine
 from updog.metadata import Repository
 from updog.transport import Transport
 from updog.update import remember_boot
 
-_MOST_ROOT_BYTES: Final = 512 << 10
+__all__ = [
+    "Session",
+    "command",
+    "connected",
+    "lock_path",
+    "locked_machine",
+    "read_config",
+    "read_machine",
+    "read_trusted_root",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,33 +39,6 @@ class Session:
     machine: Machine
     repository: Repository
     now: datetime
-
-
-def read_config() -> Config:
-    """Set up the log and read the configuration that the options name."""
-    options = shared_options()
-    log.configure(log.LogFormat(options["log_format"]), level=options["log_level"])
-    require_guarded(options["config"], what="the configuration")
-    return load_config(options["config"])
-
-
-def read_machine() -> Machine:
-    """Read the configuration and gather what is known of the machine."""
-    config = read_config()
-    _require_guarded_paths(config)
-    return open_machine(config)
-
-
-def _require_guarded_paths(config: Config) -> None:
-    """Refuse, as root, whatever decides on updates and could be changed by others."""
-    paths = config.paths
-    require_guarded(paths.trusted_root, what="the trusted root")
-    require_guarded(paths.metadata_cache, what="the metadata cache")
-    require_guarded(paths.migrations, what="the migrations")
-    require_guarded(paths.state, what="the state directory")
-    require_guarded(paths.os_release, what="the description of what runs")
-    if config.disk.active_file is not None:
-        require_guarded(config.disk.active_file, what="the name of the running set")
 
 
 @contextmanager
@@ -72,11 +52,6 @@ def locked_machine() -> Iterator[Machine]:
         yield machine
 
 
-def lock_path(config: Config) -> Path:
-    """Say where the lock of all runs on this machine is."""
-    return config.paths.state / "lock"
-
-
 @contextmanager
 def connected() -> Iterator[Session]:
     """Open a session with the repository."""
@@ -87,30 +62,9 @@ def connected() -> Iterator[Session]:
             repository = Repository(
                 trusted_root=trusted_root,
                 cache=config.paths.metadata_cache,
+                floor=floor_path(config),
                 metadata_base_url=config.metadata_base_url,
                 targets_base_url=config.targets_base_url,
                 transport=transport,
             )
             yield Session(machine=machine, repository=repository, now=datetime.now(UTC))
-
-
-def read_trusted_root(config: Config) -> bytes:
-    """Return the root metadata that came with the machine.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    path = config.paths.trusted_root
-    try:
-        return read_small_file(path, limit_bytes=_MOST_ROOT_BYTES)
-    except (OSError, ValueError) as err:
-        why = err.strerror if isinstance(err, OSError) else err
-        raise ConfigError(
-            f"cannot read the trusted root {path}: {why}; without it no update can be "
-            "verified. Install the publisher's root.json there"
-        ) from err
-
-
-def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command whose help ends with an example."""
-    return click.command(name, epilog=f"\b\nExample:\n  {example}")

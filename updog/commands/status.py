@@ -6,10 +6,10 @@ from pathlib import Path
 
 from signpost import disk as boot_disk
 from updog.commands.output import print_json, print_result, wants_json
-from updog.commands.session import command, lock_path, read_machine, read_trusted_root
+from updog.commands.settings import command, lock_path, read_machine, read_trusted_root
 from updog.lock import find_holder
 from updog.machine import unrecorded
-from updog.metadata import read_versions
+from updog.proof import read_versions
 from updog.status import assess, status_facts, status_lines
 
 

@@ -1,19 +1,26 @@
+import json
 import logging
+import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import structlog
+import structlog.testing
 
-from tests.helpers.http_server import Server, chunked, cut, instead, serving, status
+from tests.helpers.http_server import Misbehaviour, Server, chunked, cut, instead, serving, status
 from tests.helpers.tuf_repository import TufPublisher, in_days
 from updog.errors import ImageError, TransportError, TrustError, UpdogError
 from updog.metadata import Repository, RoleVersions, Target, read_versions
+from updog.metadata_cache import read_files
 from updog.patience import Limits
+from updog.proof import prove
 from updog.transport import Transport
 
 CONTENT = bytes(range(256)) * 16
@@ -28,12 +35,14 @@ class World:
     transport: Transport
     trusted_root: bytes
     cache: Path
+    floor: Path
 
     def machine(self, **changes: Any) -> Repository:
         """Return the repository as seen by a machine that has just started."""
         settings: dict[str, Any] = {
             "trusted_root": self.trusted_root,
             "cache": self.cache,
+            "floor": self.floor,
             "metadata_base_url": f"{self.server.url}/metadata",
             "targets_base_url": f"{self.server.url}/targets/",
             "transport": self.transport,
@@ -60,14 +69,6 @@ class World:
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    """Return a directory in memory if possible: caches are flushed many times here."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as path:
-        yield Path(path)
-
-
-@pytest.fixture
 def world(request: pytest.FixtureRequest, directory: Path) -> Iterator[World]:
     publisher = TufPublisher(
         directory / "repository", consistent_snapshot=getattr(request, "param", True)
@@ -82,6 +83,7 @@ def world(request: pytest.FixtureRequest, directory: Path) -> Iterator[World]:
             transport=transport,
             trusted_root=publisher.root_bytes,
             cache=directory / "cache" / "metadata",
+            floor=directory / "state" / "floor.json",
         )
 
 
@@ -178,7 +180,8 @@ class TestDistrust:
         world.publisher.publish()
         assert world.distrust() == (
             "New timestamp version 3 must be >= 5 (after timestamp.json); it is older than what "
-            "this machine has seen: a stale mirror, or a replay"
+            "this machine has seen: a stale mirror, or a replay. Only if the publisher has begun "
+            f"anew on purpose, remove {world.floor} and {world.cache}"
         )
         versions = read_versions(world.trusted_root, world.cache)
         assert versions is not None
@@ -278,21 +281,125 @@ def spoil(path: Path) -> None:
 
 def make_directory(path: Path) -> None:
     path.unlink()
-    path.mkdir()
+    (path / "inner").mkdir(parents=True)
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def link_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 1_000_000)
+
+
+def enlarge(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(5_000_001)
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0)
+
+
+KEPT = ["timestamp", "snapshot", "targets", "images", "root_history/1.root", "root_history/2.root"]
+
+
+@pytest.fixture
+def kept(world: World) -> World:
+    """Return a world in which every kind of file is cached, in its second version."""
+    world.publisher.add("images-1.zst", CONTENT, delegate="images")
+    world.publisher.publish()
+    world.refreshed().target("images-1.zst")
+    world.publisher.rotate("snapshot", "snapshot 2")
+    world.publisher.raise_delegate("images")
+    world.publisher.publish()
+    world.refreshed().target("images-1.zst")
+    return world
+
+
+def heals(world: World, expected: RoleVersions) -> bool:
+    """Refresh, and tell whether all is as before the damage: online, offline, delegated roles."""
+    machine = world.refreshed()
+    machine.target("images-1.zst")
+    proven = prove(world.trusted_root, world.cache)
+    proven.target("images-1.zst")
+    return machine.versions == proven.versions == expected
 
 
 class TestCache:
-    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets", "root_history/2.root"])
-    @pytest.mark.parametrize("damage", [empty, truncate, spoil, make_directory, Path.unlink])
+    @pytest.mark.parametrize("name", KEPT)
+    @pytest.mark.parametrize(
+        "damage",
+        [empty, truncate, spoil, nest, enlarge, forbid, Path.unlink, make_directory, make_fifo,
+         make_endless, link_nowhere],
+    )  # fmt: skip
     def test_every_damage_to_a_file_heals(
-        self, world: World, name: str, damage: Callable[[Path], None]
+        self, kept: World, name: str, damage: Callable[[Path], None]
     ) -> None:
-        world.publisher.rotate("snapshot", "snapshot 2")
-        world.publisher.publish()
-        expected = world.refreshed().versions
-        damage(world.cache / f"{name}.json")
-        assert world.refreshed().versions == expected
-        assert read_versions(world.trusted_root, world.cache) == expected
+        expected = kept.refreshed().versions
+        damage(kept.cache / f"{name}.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("make", [Path.touch, spoil, Path.mkdir, os.mkfifo])
+    def test_what_stands_in_the_place_of_the_link_to_the_newest_root_does_no_harm(
+        self, kept: World, make: Callable[[Path], None]
+    ) -> None:
+        expected = kept.refreshed().versions
+        (kept.cache / "root.json").unlink(missing_ok=True)
+        make(kept.cache / "root.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", KEPT)
+    def test_every_truncation_heals(self, kept: World, name: str) -> None:
+        expected = kept.refreshed().versions
+        path = kept.cache / f"{name}.json"
+        whole = path.read_bytes()
+        places = [match.start() for match in re.finditer(rb'[{}\[\],:"]', whole)]
+        # Every structural place of a file is one of some hundred; of each kind some are enough.
+        for length in places[:: max(1, len(places) // 40)]:
+            path.write_bytes(whole[:length])
+            assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", ["timestamp", "snapshot", "targets", "images"])
+    def test_an_older_version_that_was_valid_once_heals(self, kept: World, name: str) -> None:
+        path = kept.cache / f"{name}.json"
+        old = path.read_bytes()
+        kept.publisher.raise_delegate("images")
+        kept.publisher.publish()
+        expected = kept.refreshed().versions
+        path.write_bytes(old)
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("name", KEPT)
+    @pytest.mark.parametrize("other", KEPT)
+    def test_one_file_in_the_place_of_another_heals(
+        self, kept: World, name: str, other: str
+    ) -> None:
+        expected = kept.refreshed().versions
+        shutil.copy(kept.cache / f"{other}.json", kept.cache / f"{name}.json.new")
+        (kept.cache / f"{name}.json.new").rename(kept.cache / f"{name}.json")
+        assert heals(kept, expected)
+
+    @pytest.mark.parametrize("damage", [spoil, make_fifo, make_endless, Path.touch])
+    def test_damage_to_the_directory_of_roots_heals(
+        self, kept: World, damage: Callable[[Path], None]
+    ) -> None:
+        expected = kept.refreshed().versions
+        shutil.rmtree(kept.cache / "root_history")
+        (kept.cache / "root_history").touch()
+        damage(kept.cache / "root_history")
+        assert heals(kept, expected)
 
     @pytest.mark.parametrize("damage", [shutil.rmtree, lambda path: path.rename(f"{path}.gone")])
     def test_a_lost_cache_heals(self, world: World, damage: Callable[[Path], None]) -> None:
@@ -328,6 +435,14 @@ class TestCache:
         assert versions is not None
         assert versions.timestamp_expires == publisher.expires
 
+    def test_a_snapshot_that_was_signed_again_in_the_same_version_heals(self, world: World) -> None:
+        world.refreshed()
+        world.publisher.resign_snapshot()
+        for _ in range(2):
+            assert world.refreshed().versions.timestamp == 2
+        (newest,) = world.publisher.metadata.glob("*snapshot.json")
+        assert (world.cache / "snapshot.json").read_bytes() == newest.read_bytes()
+
     def test_a_missing_one_reads_as_none(self, world: World) -> None:
         assert read_versions(world.trusted_root, world.cache) is None
 
@@ -343,6 +458,184 @@ class TestCache:
         world.publisher.publish()
         shutil.copy(world.publisher.metadata / "timestamp.json", world.cache)
         assert read_versions(world.trusted_root, world.cache) is None
+
+
+def cached(world: World) -> dict[str, bytes]:
+    return read_files(world.cache)
+
+
+class TestFloor:
+    """What is accepted once is the least from then on, though the cache be lost."""
+
+    def lose_cache(self, world: World) -> None:
+        shutil.rmtree(world.cache)
+
+    def accept(self, world: World, version: int) -> None:
+        world.publisher.go_back_to(version - 1)
+        world.publisher.publish()
+        world.refreshed()
+
+    def note(self, world: World, *, ahead: timedelta) -> datetime:
+        """Write the floor as if it had been accepted some time from now."""
+        facts = json.loads(world.floor.read_bytes())
+        when = datetime.now(UTC) + ahead
+        world.floor.write_text(json.dumps(facts | {"accepted_at": when.isoformat()}))
+        return when
+
+    def accepted_at(self, world: World) -> datetime:
+        return datetime.fromisoformat(json.loads(world.floor.read_bytes())["accepted_at"])
+
+    def test_an_older_repository_is_refused_though_the_cache_was_lost(self, world: World) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        when = self.accepted_at(world).strftime("%Y-%m-%d %H:%M UTC")
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert world.distrust() == (
+            f"it offers version 3 of timestamp, but version 5 was accepted on {when}; it is older "
+            "than what this machine has seen: a stale mirror, or a replay. Only if the publisher "
+            f"has begun anew on purpose, remove {world.floor} and {world.cache}"
+        )
+        assert not world.cache.exists()
+
+    @pytest.mark.parametrize("role", ["snapshot", "targets"])
+    def test_so_is_a_newer_timestamp_over_older_roles(self, world: World, role: str) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        world.publisher.go_back_to(2, role)
+        world.publisher.publish()
+        assert f"it offers version 3 of {role}, but version 5" in world.distrust()
+
+    def test_withdrawn_roots_do_not_come_back(self, world: World) -> None:
+        withdrawn = {path: path.read_bytes() for path in world.publisher.metadata.iterdir()}
+        world.publisher.rotate("timestamp", "timestamp 2")
+        world.publisher.publish()
+        world.refreshed()
+        self.lose_cache(world)
+        shutil.rmtree(world.publisher.metadata)
+        world.publisher.metadata.mkdir()
+        for path, content in withdrawn.items():
+            path.write_bytes(content)
+        assert "it offers version 1 of root, but version 2" in world.distrust()
+
+    def test_what_is_refused_leaves_the_cache_and_the_floor_as_they_were(
+        self, world: World
+    ) -> None:
+        world.publisher.rotate("timestamp", "timestamp 2")
+        self.accept(world, 5)
+        (world.cache / "timestamp.json").unlink()
+        (world.cache / "snapshot.json").unlink()
+        before = cached(world), world.floor.read_bytes()
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3 of timestamp" in world.distrust()
+        assert (cached(world), world.floor.read_bytes()) == before
+
+    def test_the_way_out_that_is_named_leads_out(self, world: World) -> None:
+        self.accept(world, 5)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "remove" in world.distrust()
+        world.floor.unlink()
+        self.lose_cache(world)
+        assert world.refreshed().versions.timestamp == 3
+
+    @pytest.mark.parametrize(
+        ("rotated", "lowered"),
+        [
+            ("timestamp", ("timestamp", "snapshot")),
+            ("snapshot", ("timestamp", "snapshot", "targets")),
+            ("targets", ("targets",)),
+        ],
+    )
+    def test_new_keys_recover_from_versions_that_stolen_ones_have_signed(
+        self, world: World, rotated: str, lowered: tuple[str, ...]
+    ) -> None:
+        self.accept(world, 1_000_000)
+        self.lose_cache(world)
+        world.publisher.rotate(rotated, f"{rotated} 2")
+        world.publisher.go_back_to(2, *lowered)
+        world.publisher.publish()
+        assert getattr(world.refreshed().versions, rotated) == 3
+        world.publisher.go_back_to(1, *lowered)
+        world.publisher.publish()
+        self.lose_cache(world)
+        assert "it offers version 2" in world.distrust()
+
+    def test_the_floor_lies_beside_the_cache_unless_another_place_is_given(
+        self, world: World
+    ) -> None:
+        world.machine(floor=None).refresh()
+        assert world.cache.with_name("metadata.floor.json").is_file()
+
+    @pytest.mark.parametrize(
+        "damage", [empty, truncate, spoil, make_directory, make_fifo, make_endless]
+    )
+    def test_a_damaged_one_is_told_and_the_cache_stands_in(
+        self, world: World, damage: Callable[[Path], None]
+    ) -> None:
+        self.accept(world, 5)
+        good = world.floor.read_bytes()
+        damage(world.floor)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "New timestamp version 3 must be >= 5" in world.distrust()
+        world.publisher.go_back_to(4)
+        world.publisher.publish()
+        with structlog.testing.capture_logs() as logs:
+            world.refreshed()
+        (warning,) = (each for each in logs if each["log_level"] == "warning")
+        assert warning["summary"].startswith(f"{world.floor} cannot be used: ")
+        new, old = (json.loads(each) for each in (world.floor.read_bytes(), good))
+        assert new | {"accepted_at": None} == old | {"accepted_at": None}
+
+    def test_one_that_cannot_be_written_forbids_to_accept(self, world: World) -> None:
+        world.floor.parent.write_bytes(b"a file")
+        machine = world.machine()
+        with pytest.raises(UpdogError, match=r"cannot note in .* which metadata was accepted"):
+            machine.refresh()
+        with pytest.raises(TrustError, match="was not refreshed yet"):
+            machine.target("image.zst")
+
+    def test_a_clock_that_stepped_back_by_more_than_a_day_is_refused(self, world: World) -> None:
+        world.refreshed()
+        world.server.requests.clear()
+        when = self.note(world, ahead=timedelta(days=1, hours=1))
+        assert re.fullmatch(
+            r"this machine's clock says \d{4}-\d\d-\d\d \d\d:\d\d UTC, but metadata was accepted "
+            rf"on {when:%Y-%m-%d %H:%M} UTC already, so what has expired cannot be told; set the "
+            r"clock\. If it is right now and was wrong then, remove "
+            rf"{re.escape(str(world.floor))}",
+            world.distrust(),
+        )
+        assert world.server.requests == []
+
+    def test_a_smaller_step_back_is_let_pass_and_remembered(self, world: World) -> None:
+        world.refreshed()
+        when = self.note(world, ahead=timedelta(hours=23))
+        world.refreshed()
+        assert self.accepted_at(world) == when
+
+    def test_a_run_that_was_killed_before_the_cache_was_written_does_no_harm(
+        self, world: World
+    ) -> None:
+        self.accept(world, 5)
+        old = world.cache.with_name("old")
+        shutil.copytree(world.cache, old, symlinks=True)
+        self.accept(world, 6)
+        self.lose_cache(world)
+        old.rename(world.cache)
+        assert world.refreshed().versions.timestamp == 6
+
+    def test_a_run_that_was_killed_before_the_floor_was_written_does_no_harm(
+        self, world: World
+    ) -> None:
+        self.accept(world, 5)
+        floor = world.floor.read_bytes()
+        self.accept(world, 6)
+        world.floor.write_bytes(floor)
+        assert world.refreshed().versions.timestamp == 6
+        assert json.loads(world.floor.read_bytes())["timestamp"]["version"] == 6
 
 
 class TestTargets:
@@ -533,3 +826,52 @@ class TestStreams:
     def test_a_target_may_be_read_as_a_whole(self, world: World) -> None:
         machine = world.refreshed()
         assert machine.read(machine.target("image.zst"), max_length=4096) == CONTENT
+
+
+class TestSaving:
+    def place(self, world: World) -> Path:
+        path = world.cache.parent / "saved" / "image.zst"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"what stood there")
+        return path
+
+    def names(self, path: Path) -> list[str]:
+        return [each.name for each in path.parent.iterdir()]
+
+    def test_a_target_is_saved_whole(self, world: World) -> None:
+        path, machine = self.place(world), world.refreshed()
+        machine.save(machine.target("image.zst"), path)
+        assert path.read_bytes() == CONTENT
+        assert self.names(path) == ["image.zst"]
+
+    @pytest.mark.parametrize(
+        "misbehaviour",
+        [instead(bytes(len(CONTENT))), instead(CONTENT + b"x"), chunked(CONTENT[:-1]), status(404)],
+        ids=["other bytes", "longer", "shorter", "missing"],
+    )
+    def test_what_is_not_signed_leaves_what_stood_there_and_nothing_beside_it(
+        self, world: World, misbehaviour: Misbehaviour
+    ) -> None:
+        path, machine = self.place(world), world.refreshed()
+        target = machine.target("image.zst")
+        world.server.misbehave(world.target_path("image.zst"), *[misbehaviour] * 2)
+        with pytest.raises((ImageError, TransportError)):
+            machine.save(target, path)
+        assert path.read_bytes() == b"what stood there"
+        assert self.names(path) == ["image.zst"]
+
+    def test_what_a_killed_run_left_is_replaced(self, world: World) -> None:
+        path, machine = self.place(world), world.refreshed()
+        path.with_name(".image.zst.part").write_bytes(bytes(10_000))
+        machine.save(machine.target("image.zst"), path)
+        assert path.read_bytes() == CONTENT
+        assert self.names(path) == ["image.zst"]
+
+    def test_a_place_that_cannot_be_written_is_named(self, world: World) -> None:
+        machine = world.refreshed()
+        path = self.place(world) / "image.zst"
+        with pytest.raises(UpdogError) as caught:
+            machine.save(machine.target("image.zst"), path)
+        assert str(caught.value) == (
+            f"cannot save target image.zst as {path}: Not a directory; nothing is left there"
+        )

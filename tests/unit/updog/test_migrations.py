@@ -1,21 +1,16 @@
-"""The chain of migrations between two versions, and keeping it provable for the reboot."""
+"""The chain of migrations between two versions."""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version
 
-from tests.helpers.tuf_repository import TufPublisher
-from updog.errors import ImageError, TrustError, UpdogError
+from updog.errors import UpdogError
 from updog.manifest import Manifest
-from updog.metadata import Repository, read_versions
-from updog.migrations import find_chain, keep
-from updog.transport import Transport
+from updog.migrations import find_chain
 
 Steps = Mapping[tuple[str, str], tuple[str, ...]]
 
@@ -189,96 +184,3 @@ def test_a_chain_leads_from_the_lower_to_the_higher_version_without_a_gap(
         assert int(start) == at
         at = int(end)
     assert at == higher
-
-
-MIGRATIONS = {"to-1.1.lz4": b"one " * 5000, "to-1.2.lz4": b"two"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A signed repository as a machine sees it, and the place to keep migrations in."""
-
-    publisher: TufPublisher
-    repository: Repository
-    directory: Path
-
-    def files(self) -> dict[str, bytes]:
-        """Return what is kept, without the metadata."""
-        return {path.name: path.read_bytes() for path in self.directory.iterdir() if path.is_file()}
-
-    def neighbours(self) -> list[str]:
-        return sorted(path.name for path in self.directory.parent.iterdir())
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    publisher = TufPublisher(tmp_path / "repository")
-    for name, content in MIGRATIONS.items():
-        publisher.add(name, content)
-    publisher.publish()
-    with Transport() as transport:
-        repository = Repository(
-            trusted_root=publisher.root_bytes,
-            cache=tmp_path / "cache",
-            metadata_base_url=f"file://{tmp_path}/repository/metadata",
-            targets_base_url=f"file://{tmp_path}/repository/targets",
-            transport=transport,
-        )
-        repository.refresh()
-        yield Kept(
-            publisher=publisher,
-            repository=repository,
-            directory=tmp_path / "var" / "lib" / "migrations",
-        )
-
-
-class TestKeeping:
-    def test_migrations_are_kept_with_the_metadata_that_proves_them(self, kept: Kept) -> None:
-        keep(kept.repository, MIGRATIONS, kept.directory)
-        assert kept.files() == MIGRATIONS
-        offline = read_versions(kept.publisher.root_bytes, kept.directory / "metadata")
-        assert offline == kept.repository.versions
-        assert kept.neighbours() == ["migrations"]
-
-    def test_a_migration_that_several_steps_name_is_kept_once(self, kept: Kept) -> None:
-        keep(kept.repository, ["to-1.2.lz4", "to-1.2.lz4"], kept.directory)
-        assert kept.files() == {"to-1.2.lz4": b"two"}
-
-    def test_what_an_earlier_update_left_is_replaced(self, kept: Kept) -> None:
-        keep(kept.repository, MIGRATIONS, kept.directory)
-        keep(kept.repository, ["to-1.2.lz4"], kept.directory)
-        assert kept.files() == {"to-1.2.lz4": b"two"}
-
-    def test_what_a_cut_left_half_done_is_not_kept(self, kept: Kept) -> None:
-        scratch = kept.directory.with_name(".migrations.new")
-        scratch.mkdir(parents=True)
-        (scratch / "half").touch()
-        keep(kept.repository, ["to-1.2.lz4"], kept.directory)
-        assert kept.files() == {"to-1.2.lz4": b"two"}
-        assert kept.neighbours() == ["migrations"]
-
-    def test_a_migration_that_is_not_as_signed_leaves_the_kept_ones_alone(self, kept: Kept) -> None:
-        keep(kept.repository, ["to-1.2.lz4"], kept.directory)
-        (tampered,) = kept.publisher.targets.glob("*to-1.1.lz4")
-        tampered.write_bytes(b"two " * 5000)
-        with pytest.raises(ImageError):
-            keep(kept.repository, MIGRATIONS, kept.directory)
-        assert kept.files() == {"to-1.2.lz4": b"two"}
-
-    def test_a_migration_that_nobody_signed_is_refused(self, kept: Kept) -> None:
-        with pytest.raises(TrustError, match=r"target unknown\.lz4 is not listed"):
-            keep(kept.repository, ["unknown.lz4"], kept.directory)
-        assert not kept.directory.exists()
-
-    def test_no_descriptor_is_left_behind(self, kept: Kept) -> None:
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        keep(kept.repository, MIGRATIONS, kept.directory)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-    def test_a_place_that_cannot_be_used_is_named(self, kept: Kept, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(UpdogError) as caught:
-            keep(kept.repository, MIGRATIONS, tmp_path / "file" / "migrations")
-        assert str(caught.value) == (
-            f"cannot keep the migrations in {tmp_path}/file/migrations: Not a directory"
-        )

@@ -302,7 +302,7 @@ Next      reboot to enter 1.1.0, or `updog update-revert` to stay"""
     @pytest.mark.parametrize(
         ("metadata", "words"),
         [
-            (None, "never checked"),
+            (None, "not checked yet, or not to the end"),
             (some_metadata(valid_for=timedelta(minutes=4)), "metadata valid for 4 min"),
             (some_metadata(valid_for=timedelta(0)), "metadata valid for 0.0 s"),
             (some_metadata(valid_for=timedelta(hours=-30)), "metadata expired 1 d 6 h ago"),
