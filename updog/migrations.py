@@ -73,9 +73,11 @@ def keep(repository: Repository, names: Iterable[str], directory: Path) -> None:
 
 
 def _fetch(repository: Repository, name: str, path: Path) -> None:
-    with path.open("wb") as file:
-        for piece in repository.stream(repository.target(name)):
-            file.write(piece)
+    def write(pieces: Iterable[bytes]) -> None:
+        with path.open("wb") as file:
+            file.writelines(pieces)
+
+    repository.deliver(repository.target(name), write)
 
 
 def _flush(directory: Path) -> None:

@@ -19,6 +19,7 @@ from updog.config import Config
 from updog.history import Event, EventKind, known_version, staged_version
 from updog.host import Host
 from updog.metadata import RoleVersions
+from updog.transport import public_url
 from updog.units import duration
 from updog.waves import SEEDS
 
@@ -155,10 +156,14 @@ def status_lines(status: Status, config: Config, *, now: datetime) -> list[str]:
     ]
     return [
         *lines,
-        f"Channel   {config.metadata_base_url}  {_freshness(status, now)}",
+        f"Channel   {_channel(config)}  {_freshness(status, now)}",
         f"Policy    {_policy(config)}",
         f"Next      {_next_step(status)}",
     ]
+
+
+def _channel(config: Config) -> str:
+    return ", ".join(public_url(url) for url in config.metadata_base_url)
 
 
 def _running(status: Status) -> str:
@@ -284,7 +289,7 @@ def status_facts(status: Status, config: Config) -> dict[str, Any]:
             "flags": _flag_facts(status.inactive_flags),
         },
         "next": status.next,
-        "channel": config.metadata_base_url,
+        "channel": _channel(config),
         "metadata": _metadata_facts(status.metadata),
         "may_read_metadata": status.may_read_metadata,
         "writer": status.writer,

@@ -13,7 +13,13 @@ REST = Wanted(offset=40, length=100, validator=TAG)
 
 
 def answer(status: int, wanted: Wanted, **headers: str) -> Body:
-    """Read an answer whose header names are written with underscores."""
+    """Read an answer with a body; header names are written with underscores."""
+    body = read_any(status, wanted, **headers)
+    assert body is not None
+    return body
+
+
+def read_any(status: int, wanted: Wanted, **headers: str) -> Body | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_answer(status, CaseInsensitiveDict(named), wanted=wanted, now=NOW)
 

@@ -37,8 +37,8 @@ def refusal(directory: Path, extra: str = "", *, without: str = "-") -> str:
 
 def test_three_lines_are_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert config.metadata_base_url == "https://updates.example/metadata"
-    assert config.targets_base_url == "https://updates.example/targets"
+    assert config.metadata_base_url == ("https://updates.example/metadata",)
+    assert config.targets_base_url == ("https://updates.example/targets",)
     assert config.seed == 1311
     assert config.version_lock == LATEST
     assert config.ignore_waves is False
@@ -217,7 +217,7 @@ def test_a_reboot_command_that_is_no_absolute_path_is_refused(tmp_path: Path, co
 )
 def test_addresses_of_directories_are_taken(tmp_path: Path, url: str) -> None:
     config = load(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
-    assert config.metadata_base_url == url
+    assert config.metadata_base_url == (url,)
 
 
 @pytest.mark.parametrize(

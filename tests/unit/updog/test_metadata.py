@@ -1,7 +1,7 @@
 import logging
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -426,8 +426,12 @@ class TrustingTransport(Transport):
     """A transport that does not look at lengths: what it misses must be noticed behind it."""
 
     def stream(
-        self, url: str, *, length: int | None = None, deadline_seconds: float | None = None
-    ) -> Iterator[bytes]:
+        self,
+        url: str | Sequence[str],
+        *,
+        length: int | None = None,
+        deadline_seconds: float | None = None,
+    ) -> Generator[bytes, None, None]:
         del length
         return super().stream(url, deadline_seconds=deadline_seconds)
 

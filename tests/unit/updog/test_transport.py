@@ -26,14 +26,13 @@ from tests.helpers.http_server import (
 )
 from updog.errors import TransportError
 from updog.patience import Limits
-from updog.transport import Transport, public_url
+from updog.proxies import Proxies
+from updog.transport import Network, Transport, public_url
 
 CONTENT = bytes(range(256)) * 1024
 
 LIMITS = Limits(
     connect_timeout_seconds=1,
-    gap_timeout_seconds=0.2,
-    window_seconds=0.2,
     attempts=3,
     first_pause_seconds=0.5,
     longest_pause_seconds=8,
@@ -66,7 +65,9 @@ def fetch(
 ) -> bytes:
     sleep = pauses if pauses is not None else Pauses()
     with Transport(
-        https_proxy=https_proxy, no_proxy=no_proxy, limits=limits, sleep=sleep
+        network=Network(proxies=Proxies(http=https_proxy, https=https_proxy, no_proxy=no_proxy)),
+        limits=limits,
+        sleep=sleep,
     ) as transport:
         chunks = transport.stream(url, length=length, deadline_seconds=deadline_seconds)
         return b"".join(chunks)
