@@ -152,12 +152,12 @@ class Repository:
         """Return what the first mirror gives that does not fail; if all fail, name each."""
         with _collected() as failures:
             for mirror in mirrors:
-                _warn_of_last(failures)
+                _warn_of_last(failures, mirrors)
                 try:
                     return take(mirror)
                 except (TrustError, TransportError) as err:
                     failures.append(err)
-            raise _together(failures) from failures[-1]
+            raise _together(failures, mirrors) from failures[-1]
 
     @property
     def versions(self) -> RoleVersions:
@@ -218,7 +218,7 @@ class Repository:
         urls = self._target_urls(target)
         with _collected() as failures:
             for number in range(len(urls)):
-                _warn_of_last(failures)
+                _warn_of_last(failures, urls)
                 try:
                     with closing(self._stream_from(urls[number:], target)) as chunks:
                         return read(chunks)
@@ -227,7 +227,7 @@ class Repository:
                 except TransportError as err:
                     failures.append(err)
                     break  # the stream has tried all the mirrors that are left
-            raise _together(failures) from failures[-1]
+            raise _together(failures, urls) from failures[-1]
 
     def read(self, target: Target, *, max_length: int) -> bytes:
         """Return the whole of a small target.
@@ -360,19 +360,27 @@ def _collected() -> Iterator[list[UpdogError]]:
         failures.clear()
 
 
-def _warn_of_last(failures: Sequence[UpdogError]) -> None:
+def _warn_of_last(failures: Sequence[UpdogError], urls: Sequence[str]) -> None:
     """Say that a mirror has failed, if one has, and that the next is asked."""
     if failures:
-        _log.warning("mirror", summary=f"{failures[-1]}; trying the next mirror")
+        words = _words(failures, urls)[-1]
+        _log.warning("mirror", summary=f"{words}; trying the next mirror")
 
 
-def _together(failures: Sequence[UpdogError]) -> UpdogError:
-    """Make one error of those of several mirrors; what all of them say is said once."""
+def _words(failures: Sequence[UpdogError], urls: Sequence[str]) -> list[str]:
+    """Say of each failure at which address it was."""
+    texts = [(str(failure), public_url(url)) for failure, url in zip(failures, urls, strict=False)]
+    return [text if url in text else f"{url}: {text}" for text, url in texts]
+
+
+def _together(failures: Sequence[UpdogError], urls: Sequence[str]) -> UpdogError:
+    """Make one error of those of several mirrors; what all of them lead to is said once."""
     of_transport = [failure for failure in failures if isinstance(failure, TransportError)]
     if len(of_transport) == len(failures):
         return together(of_transport)
     kind = next(type(each) for each in failures if not isinstance(each, TransportError))
-    return kind("; ".join(dict.fromkeys(map(str, failures))))
+    texts = {str(failure) for failure in failures}
+    return kind(texts.pop() if len(texts) == 1 else "; ".join(_words(failures, urls)))
 
 
 def read_versions(trusted_root: bytes, cache: Path) -> RoleVersions | None:

@@ -714,8 +714,11 @@ class TestMirrorsOfTargets:
         assert f"{mirrored.mirror.url}/targets/" in told
         assert "is not what was signed" in told
 
-    def test_so_are_those_that_the_reader_refuses(self, mirrored: Mirrored) -> None:
+    def test_so_are_those_that_the_reader_refuses(
+        self, mirrored: Mirrored, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         machine, calls = mirrored.refreshed(), []
+        path = mirrored.world.target_path("image.zst")
 
         def read(chunks: Iterator[bytes]) -> bytes:
             calls.append(next(chunks))
@@ -724,7 +727,9 @@ class TestMirrorsOfTargets:
             return calls[-1]
 
         assert machine.deliver(machine.target("image.zst"), read) == CONTENT
-        assert len(mirrored.world.server.asked_for(mirrored.world.target_path("image.zst"))) == 1
+        assert len(mirrored.world.server.asked_for(path)) == 1
+        told = "".join(capsys.readouterr())
+        assert f"{mirrored.mirror.url}{path}: this does not unpack; trying the next" in told
 
     def test_a_lost_file_is_taken_from_the_next_in_one_reading(self, mirrored: Mirrored) -> None:
         shutil.rmtree(mirrored.mirror.directory / "targets")
