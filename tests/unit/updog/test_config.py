@@ -1,11 +1,15 @@
+import dataclasses
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from signpost.sets import SetName
 from updog.config import Config, DiskSettings, NetworkSettings, Paths, RebootSettings, load_config
 from updog.errors import ConfigError
-from updog.versions import LATEST, parse_version_lock
+from updog.versions import LATEST, VersionLock, parse_version_lock
 
 MINIMAL = """\
 metadata_base_url = "https://updates.example/metadata"
@@ -302,3 +306,32 @@ def test_an_address_that_file_names_cannot_be_put_behind_is_refused(
 ) -> None:
     text = refusal(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
     assert text == f"metadata_base_url: '{url}' holds a query or a fragment; remove it"
+
+
+def settings(shape: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (table, setting) for everything that a configuration may hold."""
+    hints = get_type_hints(shape)
+    for each in dataclasses.fields(shape):
+        inner = hints[each.name]
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not VersionLock:
+            yield from settings(inner, each.name)
+        else:
+            yield prefix, each.name
+
+
+def test_every_setting_is_described_in_the_manual() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    tables = dict(
+        zip(
+            re.findall(r"^## `?\[?([\w ]+)", text, re.MULTILINE),
+            text.split("\n## ")[1:],
+            strict=True,
+        )
+    )
+    expected = {(table or "Top level", name) for table, name in settings(Config)}
+    described = {
+        (table, name)
+        for table, part in tables.items()
+        for name in re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+    }
+    assert described == expected
