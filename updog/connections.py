@@ -6,6 +6,7 @@ environment, follows no redirect, tries nothing twice.
 """
 
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -202,6 +203,10 @@ _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
+# How urllib3 words that a proxy did not open a connection; what follows is the proxy's own text.
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
+
 def _reason(causes: list[BaseException], limits: Limits) -> str:
     """Say what the innermost cause means that means something; whole library texts show queries."""
     for cause in reversed(causes):
@@ -210,4 +215,6 @@ def _reason(causes: list[BaseException], limits: Limits) -> str:
                 return printable(words.format(cause=cause, limits=limits))
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
+        if refused := _NO_TUNNEL.match(str(cause)):
+            return f"it answered {refused[1]}"
     return "the connection broke off"

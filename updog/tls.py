@@ -42,13 +42,15 @@ def load_tls(settings: TlsSettings) -> TlsContexts:
     Raises:
         ConfigError: One of them cannot be used; the text names its setting.
     """
-    contexts = TlsContexts(server=_trusting(settings.ca_file), proxy=_trusting(settings.ca_file))
+    plain = _trusting(settings.ca_file)
     certificate, key = settings.client_certificate, settings.client_key
-    if certificate is not None and key is not None:
-        _require_pem("network.client_certificate", certificate, b"-----BEGIN CERTIFICATE-----")
-        _require_pem("network.client_key", key, b"PRIVATE KEY-----")
-        _appear_as(contexts.server, certificate, key)
-    return contexts
+    if certificate is None or key is None:
+        return TlsContexts(server=plain, proxy=plain)
+    _require_pem("network.client_certificate", certificate, b"-----BEGIN CERTIFICATE-----")
+    _require_pem("network.client_key", key, b"PRIVATE KEY-----")
+    known = _trusting(settings.ca_file)
+    _appear_as(known, certificate, key)
+    return TlsContexts(server=known, proxy=plain)
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:

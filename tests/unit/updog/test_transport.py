@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.helpers.dripping_server import dripping
 from tests.helpers.http_server import (
     Handler,
     Misbehaviour,
@@ -452,6 +453,14 @@ class TestProxies:
     def test_a_dead_proxy_is_named_as_what_failed(self) -> None:
         error = refusal("http://updates.invalid/", https_proxy="http://127.0.0.1:1")
         assert error.reason.startswith("through the proxy: Connection refused")
+
+    def test_one_that_wants_a_password_is_told_by_its_answer(self) -> None:
+        wanted = b"HTTP/1.1 407 \x1b[2J\r\nProxy-Authenticate: Basic\r\n\r\n"
+        with dripping(wanted, b"") as proxy:
+            error = refusal(
+                "https://updates.invalid/", https_proxy=proxy.url, limits=Limits(attempts=1)
+            )
+        assert error.reason == "through the proxy: it answered 407; try again later"
 
     def test_the_environment_has_no_say(
         self, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
