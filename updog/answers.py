@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 # RFC 9110 section 14.4.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 # RFC 9110 section 15.6, and the client errors that mean "later".
@@ -72,8 +73,10 @@ def request_headers(wanted: Wanted) -> dict[str, str]:
     return rest | ({"If-Range": wanted.validator} if wanted.validator else {})
 
 
-def read_answer(status: int, headers: Mapping[str, str], *, wanted: Wanted, now: datetime) -> Body:
-    """Find out what an answer's body is.
+def read_answer(
+    status: int, headers: Mapping[str, str], *, wanted: Wanted, now: datetime
+) -> Body | None:
+    """Find out what an answer's body is; None if the file has ended where its rest was asked for.
 
     Args:
         status: The HTTP status.
@@ -90,6 +93,9 @@ def read_answer(status: int, headers: Mapping[str, str], *, wanted: Wanted, now:
             return _whole(headers, wanted)
         case 206 if wanted.offset:
             return _rest(headers, wanted)
+        case 416 if wanted.offset:
+            _refuse_other_end(headers, wanted)
+            return None
         case _ if status in _PASSING:
             raise Broken(_answered(status), status=status, pause_seconds=_retry_after(headers, now))
         case _:
@@ -119,6 +125,18 @@ def _rest(headers: Mapping[str, str], wanted: Wanted) -> Body:
     if first != wanted.offset or last != length - 1:
         raise Refused(f"the server sent another part than the one from byte {wanted.offset} on")
     return Body(skip=0, length=_agreed_length(length, wanted.length), validator=wanted.validator)
+
+
+def _refuse_other_end(headers: Mapping[str, str], wanted: Wanted) -> None:
+    """Refuse that there is no rest, unless the file ends there (RFC 9110 section 15.5.17)."""
+    match = _UNSATISFIED.fullmatch(headers.get("Content-Range", ""))
+    length = int(match[1]) if match else None
+    if length != wanted.offset or wanted.length not in {None, length}:
+        raise Refused(
+            f"the server has nothing from byte {wanted.offset} on, where more is expected",
+            status=416,
+        )
+    _refuse_change(headers, wanted)
 
 
 def _refuse_encoding(headers: Mapping[str, str]) -> None:

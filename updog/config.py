@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,10 +20,16 @@ from signpost.sets import SetName
 from updog.errors import ConfigError
 from updog.files import read_small_text
 from updog.names import quoted
+from updog.proxies import is_web_address, without_user
 from updog.versions import LATEST, VersionLock, parse_version_lock
 from updog.waves import SEEDS, Seed
 
 _MOST_BYTES = 1 << 20
+
+_SLOWEST_BYTES_PER_SECOND = 1024
+
+BASE_URLS = ("metadata_base_url", "targets_base_url")
+"""The settings that may hold one address, or a list of them."""
 
 # How tomllib words a key, or a table, that stands there twice.
 _DUPLICATE = re.compile(
@@ -74,14 +79,29 @@ class RebootSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """All settings of the agent, checked.
+class NetworkSettings:
+    """Whom to trust on TLS connections, as whom to appear there, how fast, and what to tell.
 
-    The proxy serves `http:` and `https:` addresses alike, except those of the hosts in `no_proxy`.
+    With a `ca_file` no other CA counts. `report_version_and_seed` adds both to every request.
     """
 
-    metadata_base_url: str
-    targets_base_url: str
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    max_bytes_per_second: int | None = None
+    report_version_and_seed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of the agent, checked, under the names that they have in the file.
+
+    Of the base addresses each may be one of several mirrors, tried in order. The proxy serves
+    `http:` and `https:` addresses alike, except those of the hosts in `no_proxy`.
+    """
+
+    metadata_base_url: tuple[str, ...]
+    targets_base_url: tuple[str, ...]
     seed: Seed
     version_lock: VersionLock = LATEST
     ignore_waves: bool = False
@@ -89,6 +109,7 @@ class Config:
     no_proxy: tuple[str, ...] = ()
     paths: Paths = field(default_factory=Paths)
     disk: DiskSettings = field(default_factory=DiskSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     reboot: RebootSettings = field(default_factory=RebootSettings)
 
 
@@ -127,6 +148,7 @@ def _parse_toml(text: str) -> dict[str, Any]:
 def _parse(table: dict[str, Any], directory: Path) -> Config:
     _refuse_unknown_keys(table, Config)
     _refuse_unprintable(table)
+    _list_single_addresses(table)
     lock = _parse_lock(table.pop("version_lock", "latest"))
     config = dataclasses.replace(_convert(table, directory), version_lock=lock)
     _check(config)
@@ -162,6 +184,13 @@ def _refuse_unprintable(value: object, where: str = "") -> None:
         raise ValueError(
             f"{where} holds a character that cannot be shown: {quoted(value)}; remove it"
         )
+
+
+def _list_single_addresses(table: dict[str, Any]) -> None:
+    """Put an address that stands alone into a list, as several would stand."""
+    for key in BASE_URLS:
+        if isinstance(table.get(key), str):
+            table[key] = [table[key]]
 
 
 def _parse_lock(value: object) -> VersionLock:
@@ -209,30 +238,31 @@ def _plain(message: str) -> str:
 
 def _check(config: Config) -> None:
     """Refuse values of the right type that cannot work."""
-    _check_base_url("metadata_base_url", config.metadata_base_url)
-    _check_base_url("targets_base_url", config.targets_base_url)
+    _check_base_urls("metadata_base_url", config.metadata_base_url)
+    _check_base_urls("targets_base_url", config.targets_base_url)
     _check_proxy(config.https_proxy)
     _check_seed(config.seed)
     _check_disk(config.disk)
+    _check_network(config.network)
     _check_reboot(config.reboot)
 
 
+def _check_base_urls(key: str, urls: tuple[str, ...]) -> None:
+    if not urls:
+        raise ValueError(f"{key} is empty; write an address like {_EXAMPLES[key]}")
+    for url in urls:
+        _check_base_url(key, url)
+
+
 def _check_base_url(key: str, url: str) -> None:
-    if not (_is_web_address(url) or _is_file_address(url)):
+    shown = quoted(without_user(url))
+    if not (is_web_address(url) or _is_file_address(url)):
         raise ValueError(
-            f"{key}: {quoted(url)} is no address of a directory; "
+            f"{key}: {shown} is no address of a directory; "
             "write https://HOST/DIRECTORY, http://HOST/DIRECTORY or file:///DIRECTORY"
         )
     if "?" in url or "#" in url:
-        raise ValueError(f"{key}: {quoted(url)} holds a query or a fragment; remove it")
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        return False
+        raise ValueError(f"{key}: {shown} holds a query or a fragment; remove it")
 
 
 def _is_file_address(url: str) -> bool:
@@ -240,8 +270,9 @@ def _is_file_address(url: str) -> bool:
 
 
 def _check_proxy(url: str | None) -> None:
-    if url is not None and not _is_web_address(url):
-        raise ValueError(f"https_proxy: {quoted(url)} is no proxy; write http://HOST:PORT")
+    if url is not None and not is_web_address(url):
+        shown = quoted(without_user(url))
+        raise ValueError(f"https_proxy: {shown} is no proxy; write http://HOST:PORT")
 
 
 def _check_seed(seed: int) -> None:
@@ -252,6 +283,19 @@ def _check_seed(seed: int) -> None:
 def _check_disk(disk: DiskSettings) -> None:
     if disk.active is not None and disk.active_file is not None:
         raise ValueError("disk.active and disk.active_file both say what runs; keep one")
+
+
+def _check_network(network: NetworkSettings) -> None:
+    if (network.client_certificate is None) != (network.client_key is None):
+        raise ValueError(
+            "network.client_certificate and network.client_key belong together; give both or none"
+        )
+    limit = network.max_bytes_per_second
+    if limit is not None and limit < _SLOWEST_BYTES_PER_SECOND:
+        raise ValueError(
+            f"network.max_bytes_per_second is {limit}; it must be at least "
+            f"{_SLOWEST_BYTES_PER_SECOND}, or left out"
+        )
 
 
 def _check_reboot(reboot: RebootSettings) -> None:

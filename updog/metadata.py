@@ -4,8 +4,9 @@ Decides by The Update Framework's client workflow (https://theupdateframework.gi
 section 5), as python-tuf implements it, started from the shipped root every time, so that no damage
 to the cache can outlast a refresh. Refuses on top of it: a repository below the floor of what was
 accepted before, targets without a sha256 or sha512, and target names that are more than flat file
-names. A target is vouched for only when its stream was read to the end. Knows no disk, and does not
-say what a target means.
+names. A target is vouched for only when its stream was read to the end. Of several mirrors none is
+trusted more than another: one that serves what was not signed is left for the next. Knows no disk,
+and does not say what a target means.
 
 Usable alone; docs/library.md shows how:
 
@@ -16,10 +17,11 @@ Usable alone; docs/library.md shows how:
 """
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from tuf.api.exceptions import (
@@ -31,6 +33,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
+from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater
 
 from updog.durable import replacing
@@ -50,12 +53,14 @@ from updog.floor import (
 from updog.metadata_cache import MetadataCache, forget_roles
 from updog.names import is_target_name, printable, quoted
 from updog.proof import RoleVersions, Target, Trusted, as_target, prove, read_versions
-from updog.transport import Transport, public_url
+from updog.transport import Transport, public_url, together
 
 __all__ = ["Repository", "RoleVersions", "Target", "read_versions"]
 
 _METADATA_DEADLINE_SECONDS = 300
 """For one metadata file; the largest that is accepted holds 5 MB."""
+
+_Result = TypeVar("_Result")
 
 _log = structlog.get_logger()
 
@@ -69,7 +74,8 @@ class Repository:
         floor: The file to note in what was accepted last, so that nothing older is accepted even
             if the cache is lost; it need not exist. By default it lies beside the cache; best is a
             place that is not lost together with it.
-        metadata_base_url: The address that metadata file names are put behind.
+        metadata_base_url: The address that metadata file names are put behind, or those of several
+            mirrors, which are tried in order.
         targets_base_url: The same for targets.
         transport: Fetches the files; the caller closes it.
     """
@@ -79,8 +85,8 @@ class Repository:
         *,
         trusted_root: bytes,
         cache: Path,
-        metadata_base_url: str,
-        targets_base_url: str,
+        metadata_base_url: str | Sequence[str],
+        targets_base_url: str | Sequence[str],
         transport: Transport,
         floor: Path | None = None,
     ) -> None:
@@ -88,15 +94,16 @@ class Repository:
         self._floor = floor or cache.with_name(f"{cache.name}.floor.json")
         self._directory = MetadataCache(cache)
         self._trusted_root = trusted_root
-        self._metadata_base_url = metadata_base_url
-        self._targets_base_url = targets_base_url
+        self._metadata_base_urls = _several(metadata_base_url)
+        self._targets_base_urls = _several(targets_base_url)
+        self._metadata_base_url = self._metadata_base_urls[0]
         self._transport = transport
         self._fetcher = _Fetcher(transport)
         self._updater: Updater | None = None
         self._trusted: Trusted | None = None
 
     def refresh(self) -> None:
-        """Bring the top-level metadata up to date.
+        """Bring the top-level metadata up to date, from the first mirror that has it.
 
         Raises:
             TrustError: What is served is not signed, too old, or otherwise not to be trusted.
@@ -106,6 +113,12 @@ class Repository:
         now = datetime.now(UTC)
         floor = self._read_floor()
         self._require_clock(floor, now)
+        self._try_each(
+            self._metadata_base_urls, lambda base_url: self._refresh_from(base_url, floor, now)
+        )
+
+    def _refresh_from(self, base_url: str, floor: Floor | None, now: datetime) -> None:
+        self._metadata_base_url = base_url
         with self._trusting(), self._directory.changing() as directory:
             updater, trusted = self._refresh_in(directory)
             offered = _as_floor(trusted, now)
@@ -113,6 +126,17 @@ class Repository:
             write_floor(self._floor, raised(floor, offered))
         self._updater = updater
         self._trusted = trusted
+
+    def _try_each(self, mirrors: Sequence[str], take: Callable[[str], _Result]) -> _Result:
+        """Return what the first mirror gives that does not fail; if all fail, name each."""
+        with _collected() as failures:
+            for mirror in mirrors:
+                _warn_of_last(failures, mirrors)
+                try:
+                    return take(mirror)
+                except (TrustError, TransportError) as err:
+                    failures.append(err)
+            raise _together(failures, mirrors) from failures[-1]
 
     @property
     def versions(self) -> RoleVersions:
@@ -129,14 +153,23 @@ class Repository:
         if not is_target_name(name):
             raise TrustError(f"target {quoted(name)} is no flat file name; it was not looked up")
         self._require_trusted()
-        with self._trusting(), self._directory.changing():
-            info = self._updater.get_targetinfo(name) if self._updater else None
+        at = self._metadata_base_urls.index(self._metadata_base_url)
+        info = self._try_each(
+            self._metadata_base_urls[at:], lambda base_url: self._look_up(name, base_url)
+        )
         if info is None:
             raise TrustError(
                 f"target {name} is not listed by the metadata at {self._shown}; "
                 "the publisher must add it"
             )
         return as_target(info)
+
+    def _look_up(self, name: str, base_url: str) -> TargetFile | None:
+        """Ask what was signed about a target; of another mirror than before, all metadata anew."""
+        if base_url != self._metadata_base_url:
+            self._refresh_from(base_url, self._read_floor(), datetime.now(UTC))
+        with self._trusting(), self._directory.changing():
+            return self._updater.get_targetinfo(name) if self._updater else None
 
     def stream(self, target: Target) -> Generator[bytes, None, None]:
         """Yield a target's bytes; trust none of them before the last was taken without an error.
@@ -145,9 +178,35 @@ class Repository:
             ImageError: The bytes are not those that were signed.
             TransportError: They could not be fetched.
         """
-        url = self._target_url(target)
-        chunks = self._transport.stream(url, length=target.length)
-        return _verified(chunks, target, source=public_url(url))
+        return self._stream_from(self._target_urls(target), target)
+
+    def deliver(self, target: Target, read: Callable[[Iterator[bytes]], _Result]) -> _Result:
+        """Hand a target's bytes to a reader, and return what it makes of them.
+
+        That a mirror serves other bytes than those that were signed may show at their end. The
+        reader is then called again, to start over with the bytes of the next mirror.
+
+        Args:
+            target: What to fetch.
+            read: Takes all bytes; it is done only when they end without an error.
+
+        Raises:
+            ImageError: No mirror serves the bytes that were signed.
+            TransportError: They could not be fetched.
+        """
+        urls = self._target_urls(target)
+        with _collected() as failures:
+            for number in range(len(urls)):
+                _warn_of_last(failures, urls)
+                try:
+                    with closing(self._stream_from(urls[number:], target)) as chunks:
+                        return read(chunks)
+                except ImageError as err:
+                    failures.append(err)
+                except TransportError as err:
+                    failures.append(err)
+                    break  # the stream has tried all the mirrors that are left
+            raise _together(failures, urls) from failures[-1]
 
     def read(self, target: Target, *, max_length: int) -> bytes:
         """Return the whole of a small target.
@@ -162,7 +221,11 @@ class Repository:
                 f"target {target.name} holds {target.length} bytes, at most {max_length} are "
                 "accepted; nothing was fetched"
             )
-        return b"".join(self.stream(target))
+        return self.deliver(target, b"".join)
+
+    def _stream_from(self, urls: Sequence[str], target: Target) -> Generator[bytes, None, None]:
+        chunks = self._transport.stream(urls, length=target.length)
+        return _verified(chunks, target, source=public_url(urls[0]))
 
     def save(self, target: Target, path: Path) -> None:
         """Stream a target into a file, which is there at the end, verified and flushed, or not.
@@ -175,10 +238,13 @@ class Repository:
             TransportError: They could not be fetched.
             UpdogError: The file could not be written.
         """
-        try:
+
+        def write(chunks: Iterator[bytes]) -> None:
             with replacing(path) as file:
-                for chunk in self.stream(target):
-                    file.write(chunk)
+                file.writelines(chunks)
+
+        try:
+            self.deliver(target, write)
         except OSError as err:
             raise UpdogError(
                 f"cannot save target {target.name} as {path}: {err.strerror}; nothing is left there"
@@ -258,12 +324,12 @@ class Repository:
             raise TrustError(f"the metadata at {self._shown} was not refreshed yet")
         return self._trusted
 
-    def _target_url(self, target: Target) -> str:
+    def _target_urls(self, target: Target) -> list[str]:
         prefix = ""
         if self._require_trusted().root.consistent_snapshot:
             # TUF specification 6.2: HASH.FILENAME.EXT, with any one of the listed digests.
             prefix = next(iter(target.digests.values())) + "."
-        return f"{self._targets_base_url.rstrip('/')}/{prefix}{target.name}"
+        return [f"{base.rstrip('/')}/{prefix}{target.name}" for base in self._targets_base_urls]
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:
@@ -282,6 +348,8 @@ class Repository:
                 f"cannot keep metadata in {self.cache}: {err.strerror}; "
                 "make room there or set paths.metadata_cache"
             ) from err
+        finally:
+            self._fetcher.drop()
 
     def _advice(self, err: RepositoryError) -> str:
         """Say what may be behind a refusal, and what to do about it."""
@@ -318,7 +386,13 @@ class _Fetcher(FetcherInterface):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._chunks: Generator[bytes, None, None] | None = None
         self.last_name = "nothing"
+
+    def drop(self) -> None:
+        """Let go of a file that was not read to its end: python-tuf leaves what is too long."""
+        if self._chunks is not None:
+            self._chunks.close()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """Yield a file, with every failure, in the middle of it too, in python-tuf's terms.
@@ -327,8 +401,10 @@ class _Fetcher(FetcherInterface):
         must arrive as one.
         """
         self.last_name = public_url(url).rpartition("/")[2]
+        deadline = _METADATA_DEADLINE_SECONDS
+        self._chunks = self._transport.stream(url, deadline_seconds=deadline)
         try:
-            yield from self._transport.stream(url, deadline_seconds=_METADATA_DEADLINE_SECONDS)
+            yield from self._chunks
         except TransportError as err:
             if err.status is not None:
                 raise DownloadHTTPError(str(err), err.status) from err
@@ -344,6 +420,47 @@ def _as_floor(trusted: Trusted, now: datetime) -> Floor:
     return Floor(
         accepted_at=now, root=root, timestamp=timestamp, snapshot=snapshot, targets=targets
     )
+
+
+def _several(urls: str | Sequence[str]) -> tuple[str, ...]:
+    return (urls,) if isinstance(urls, str) else tuple(urls)
+
+
+@contextmanager
+def _collected() -> Iterator[list[UpdogError]]:
+    """Give out a list for the failures of mirrors, and empty it in the end.
+
+    Else each would hold, by way of its traceback, the list that holds it: what it left open would
+    be closed whenever the garbage is collected.
+    """
+    failures: list[UpdogError] = []
+    try:
+        yield failures
+    finally:
+        failures.clear()
+
+
+def _warn_of_last(failures: Sequence[UpdogError], urls: Sequence[str]) -> None:
+    """Say that a mirror has failed, if one has, and that the next is asked."""
+    if failures:
+        words = _words(failures, urls)[-1]
+        _log.warning("mirror", summary=f"{words}; trying the next mirror")
+
+
+def _words(failures: Sequence[UpdogError], urls: Sequence[str]) -> list[str]:
+    """Say of each failure at which address it was."""
+    texts = [(str(failure), public_url(url)) for failure, url in zip(failures, urls, strict=False)]
+    return [text if url in text else f"{url}: {text}" for text, url in texts]
+
+
+def _together(failures: Sequence[UpdogError], urls: Sequence[str]) -> UpdogError:
+    """Make one error of those of several mirrors; what all of them lead to is said once."""
+    of_transport = [failure for failure in failures if isinstance(failure, TransportError)]
+    if len(of_transport) == len(failures):
+        return together(of_transport)
+    kind = next(type(each) for each in failures if not isinstance(each, TransportError))
+    texts = {str(failure) for failure in failures}
+    return kind(texts.pop() if len(texts) == 1 else "; ".join(_words(failures, urls)))
 
 
 def _verified(

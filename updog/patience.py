@@ -12,17 +12,23 @@ PROGRESS_BYTES = 64 << 10
 """An attempt that brought this much was worth it: failures are counted anew."""
 
 
+MOST_PIECE_BYTES = 256 << 10
+"""The most to read at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How patient a transport is.
 
     Attributes:
         connect_timeout_seconds: For a connection to stand.
-        gap_timeout_seconds: Between two pieces of an answer.
+        gap_timeout_seconds: Between two pieces of an answer, of whatever length.
+        answer_timeout_seconds: From a request to the end of the answer's header, connecting
+            included.
         deadline_seconds: For one file, all attempts and pauses together. Only waiting counts, not
             what the reader does between two chunks.
         minimum_bytes_per_second: Less than this over a whole window breaks an attempt off.
-        window_seconds: That window.
+        window_seconds: That window, and the longest wait for a piece that can be passed on.
         attempts: In a row without progress.
         attempts_to_go_on: The same for the rest of a file that has begun to come and whose server
             then vanished: with the pauses between them, about five minutes.
@@ -32,6 +38,7 @@ class Limits:
 
     connect_timeout_seconds: float = 10
     gap_timeout_seconds: float = 30
+    answer_timeout_seconds: float = 60
     deadline_seconds: float = 6 * 3600
     minimum_bytes_per_second: float = 1024
     window_seconds: float = 60
@@ -69,6 +76,16 @@ class Download:
     deadline_seconds: float
     waited_seconds: float = 0
     failures: int = 0
+
+    @property
+    def left_seconds(self) -> float:
+        """How much longer it may be waited for."""
+        return max(0.0, self.deadline_seconds - self.waited_seconds)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes are here; False where nobody has said how many there are."""
+        return self.wanted.offset == self.wanted.length
 
     def receive(self, count: int) -> None:
         """Count bytes that are about to be handed on."""
@@ -117,6 +134,36 @@ class Pace:
         if self.seconds < self.limits.window_seconds:
             return
         if self.count < self.limits.minimum_bytes_per_second * self.seconds:
-            slowest = self.limits.minimum_bytes_per_second
-            raise Broken(f"the server sent less than {slowest:g} bytes a second")
+            raise Broken(too_slow(self.limits))
         self.seconds, self.count = 0, 0
+
+
+def too_slow(limits: Limits) -> str:
+    """Say that a body does not come fast enough."""
+    return f"the server sent less than {limits.minimum_bytes_per_second:g} bytes a second"
+
+
+@dataclass(slots=True, kw_only=True)
+class Throttle:
+    """How fast everything together may come.
+
+    Attributes:
+        bytes_per_second: None for as fast as it can.
+    """
+
+    bytes_per_second: int | None = None
+    _free_at: float = 0
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much to take at once: what makes no pause longer than a quarter of a second."""
+        if self.bytes_per_second is None:
+            return MOST_PIECE_BYTES
+        return min(MOST_PIECE_BYTES, max(1, self.bytes_per_second // 4))
+
+    def pause_seconds(self, count: int, *, now: float) -> float:
+        """Count bytes that have come; return how long to wait before any more."""
+        if self.bytes_per_second is None:
+            return 0
+        self._free_at = max(now, self._free_at) + count / self.bytes_per_second
+        return self._free_at - now

@@ -26,6 +26,7 @@ from updog.history import (
 )
 from updog.host import Host
 from updog.proof import RoleVersions
+from updog.transport import public_url
 from updog.units import duration
 from updog.waves import SEEDS
 
@@ -173,10 +174,14 @@ def status_lines(status: Status, config: Config, *, now: datetime) -> list[str]:
     ]
     return [
         *lines,
-        f"Channel   {config.metadata_base_url}  {_checked(status, now)}{_freshness(status, now)}",
+        f"Channel   {_channel(config)}  {_checked(status, now)}{_freshness(status, now)}",
         f"Policy    {_policy(config)}",
         f"Next      {_next_step(status)}",
     ]
+
+
+def _channel(config: Config) -> str:
+    return ", ".join(public_url(url) for url in config.metadata_base_url)
 
 
 def _running(status: Status) -> str:
@@ -312,7 +317,7 @@ def status_facts(status: Status, config: Config) -> dict[str, Any]:
             "flags": _flag_facts(status.inactive_flags),
         },
         "next": status.next,
-        "channel": config.metadata_base_url,
+        "channel": _channel(config),
         "metadata": _metadata_facts(status.metadata),
         "checked": event_facts(status.last_check) if status.last_check else None,
         "may_read_metadata": status.may_read_metadata,

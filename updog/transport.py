@@ -1,71 +1,102 @@
 """Bytes from an address: HTTP, HTTPS and `file://`, with patience but not without end.
 
-Decides how often and how long to try, that a broken body is continued where it broke, and which
-proxy to use. Refuses to be held: by a server that drips, a body beyond its length, redirects in a
-circle or to another scheme. Takes nothing from the environment. Does not judge content: that is for
-whoever knows the digest.
+Decides how often and how long to try, that a broken body is continued where it broke, on the next
+mirror if need be. Refuses to be held: by a server that drips, a body beyond its length, redirects
+in a circle or to another scheme. Takes nothing from the environment. Does not judge content: that
+is for whoever knows the digest.
 """
 
-import logging
 import os
 import random
-import socket
-import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-import requests
 import structlog
-import urllib3
 
 from updog.answers import Broken, Refused, Wanted, read_answer, request_headers
+from updog.connections import FAILURES, Answer, Connections, judge_failure
 from updog.errors import TransportError
 from updog.names import printable, quoted
-from updog.patience import PATIENT, PROGRESS_BYTES, Download, Limits, Pace
-from updog.proxies import bypasses_proxy
-
-_CHUNK_BYTES = 256 << 10
+from updog.patience import (
+    MOST_PIECE_BYTES,
+    PATIENT,
+    PROGRESS_BYTES,
+    Download,
+    Limits,
+    Pace,
+    Throttle,
+    too_slow,
+)
+from updog.proxies import Proxies
+from updog.tls import TlsSettings, load_tls
+from updog.watchdog import Watchdog
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 
 _log = structlog.get_logger(__name__)
 
-# At DEBUG it logs whole addresses, with whatever secret a redirect put into their query.
-logging.getLogger("urllib3").setLevel(logging.INFO)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How this machine reaches others, and what it shows of itself.
+
+    Attributes:
+        proxies: What to reach `http:` and `https:` addresses through.
+        tls: Whom to trust, and as whom to appear.
+        max_bytes_per_second: A limit over everything that is fetched; none if None.
+        query: What to tell every server, as parameters of its addresses. What a server redirects to
+            is not given them: such addresses are often signed.
+    """
+
+    proxies: Proxies = field(default_factory=Proxies)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    max_bytes_per_second: int | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+PLAIN = Network()
+"""Nothing but the defaults."""
 
 
 class Transport:
     """A way to fetch files, one at a time; close it after use.
 
     Args:
-        https_proxy: The address of a proxy for all `http:` and `https:` addresses.
-        no_proxy: Hosts, domains and networks that are reached without it.
+        network: What the settings say.
         limits: How patient to be.
         clock: Seconds that only ever grow.
         sleep: Waits for some seconds.
+
+    Raises:
+        ConfigError: A file that `network.tls` names cannot be used.
     """
 
     def __init__(
         self,
         *,
-        https_proxy: str | None = None,
-        no_proxy: Sequence[str] = (),
+        network: Network = PLAIN,
         limits: Limits = PATIENT,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._session = _session()
-        self._proxies = {"http": https_proxy, "https": https_proxy} if https_proxy else {}
-        self._no_proxy = tuple(no_proxy)
+        self._watchdog = Watchdog()
+        self._connections = Connections(
+            tls=load_tls(network.tls),
+            proxies=network.proxies,
+            limits=limits,
+            watchdog=self._watchdog,
+        )
+        self._throttle = Throttle(bytes_per_second=network.max_bytes_per_second)
+        self._query = network.query
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
@@ -83,37 +114,57 @@ class Transport:
 
     def close(self) -> None:
         """Drop all connections."""
-        self._session.close()
+        self._connections.close()
+        self._watchdog.close()
 
     def stream(
-        self, url: str, *, length: int | None = None, deadline_seconds: float | None = None
-    ) -> Iterator[bytes]:
+        self,
+        url: str | Sequence[str],
+        *,
+        length: int | None = None,
+        deadline_seconds: float | None = None,
+    ) -> Generator[bytes, None, None]:
         """Yield a file's bytes in order, each once, however often the connection breaks.
 
         Args:
-            url: Of scheme https, http or file.
+            url: Of scheme https, http or file; or several of the same file. When one of them has
+                failed for good, the next goes on where it ended.
             length: What the file must hold, in bytes, if it is known.
-            deadline_seconds: Less patience than the limits' for this file.
+            deadline_seconds: Less patience than the limits' for this file, by each address.
 
         Raises:
-            TransportError: The file, or the rest of it, could not be fetched.
+            TransportError: The file, or the rest of it, could not be fetched; the text names each
+                address and its reason.
         """
-        if urlsplit(url).scheme == "file":
-            yield from _read_file(url, length)
-            return
         patience = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
-        download = Download(url=url, wanted=Wanted(length=length), deadline_seconds=patience)
-        try:
-            yield from self._fetch(download)
-        except (Refused, Broken) as outcome:
-            raise _failure(download, outcome) from outcome
+        offset = 0
+        failures: list[TransportError] = []
+        for each in (url,) if isinstance(url, str) else url:
+            if failures:
+                _log.warning("mirror", summary=f"{failures[-1]}; going on at the next mirror")
+            # No validator: what one server calls this version says nothing to another.
+            wanted = Wanted(length=length, offset=offset)
+            download = Download(url=each, wanted=wanted, deadline_seconds=patience)
+            try:
+                yield from self._fetch(download)
+            except (Refused, Broken) as outcome:
+                failures.append(_failure(download, outcome))
+                offset = download.wanted.offset
+            else:
+                return
+        raise together(failures) from failures[-1]
 
     def _fetch(self, download: Download) -> Iterator[bytes]:
+        if urlsplit(download.url).scheme == "file":
+            yield from _read_file(download)
+            return
         while True:
             offset = download.wanted.offset
             try:
                 yield from self._attempt(download)
             except Broken as outcome:
+                if download.wanted.offset and download.is_whole:
+                    return  # only the end of the answer is missing, not of the file
                 if download.wanted.offset - offset >= PROGRESS_BYTES:
                     download.failures = 0
                 self._pause(download, outcome)
@@ -121,24 +172,19 @@ class Transport:
                 return
 
     def _attempt(self, download: Download) -> Iterator[bytes]:
-        with self._timed(download):
-            response = self._ask(download)
-        with closing(response):
+        with closing(self._ask(download)) as answer:
             body = read_answer(
-                response.status_code,
-                response.headers,
-                wanted=download.wanted,
-                now=datetime.now(UTC),
+                answer.status, answer.headers, wanted=download.wanted, now=datetime.now(UTC)
             )
+            if body is None:
+                return
             download.wanted = replace(download.wanted, length=body.length, validator=body.validator)
-            yield from self._receive(response, download, skip=body.skip)
+            yield from self._receive(answer, download, skip=body.skip)
 
-    def _receive(
-        self, response: requests.Response, download: Download, *, skip: int
-    ) -> Iterator[bytes]:
+    def _receive(self, answer: Answer, download: Download, *, skip: int) -> Iterator[bytes]:
         """Yield a body without its first `skip` bytes."""
         pace = Pace(limits=self._limits)
-        while chunk := self._read(response, download, pace=pace):
+        while chunk := self._read(answer, download, pace=pace):
             fresh = chunk[skip:]
             skip -= len(chunk) - len(fresh)
             if fresh:
@@ -146,49 +192,57 @@ class Transport:
                 yield fresh
         download.refuse_short_end()
 
-    def _read(self, response: requests.Response, download: Download, *, pace: Pace) -> bytes:
+    def _read(self, answer: Answer, download: Download, *, pace: Pace) -> bytes:
         before = download.waited_seconds
-        with self._timed(download):
-            # read1: whatever has come, not all that was asked for, so that the clock is looked at.
-            chunk: bytes = response.raw.read1(_CHUNK_BYTES)
+        seconds, slow = self._limits.window_seconds, too_slow(self._limits)
+        with self._waiting(download, seconds=seconds, slow=slow):
+            chunk = answer.read(self._throttle.piece_bytes)
         pace.add(download.waited_seconds - before, len(chunk))
+        self._hold_back(len(chunk))
         return chunk
 
+    def _hold_back(self, count: int) -> None:
+        """Keep to the limit; the server is not to blame for this time, and it counts nowhere."""
+        pause = self._throttle.pause_seconds(count, now=self._clock())
+        if pause > 0:
+            self._sleep(pause)
+
     @contextmanager
-    def _timed(self, download: Download) -> Iterator[None]:
-        """Count the time of one wait for the server, and put its failures into words."""
+    def _waiting(self, download: Download, *, seconds: float, slow: str) -> Iterator[None]:
+        """Bound and count one wait for the server, and put its failures into words.
+
+        What came of a wait that was cut short is no answer, also where it looks like one: the end
+        of the connection is how some header fields and bodies end.
+        """
         start, handled = self._clock(), sys.exception()
         try:
+            self._watchdog.arm(min(seconds, download.left_seconds))
             yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as err:
-            raise _outcome(list(_causes(err, handled)), self._limits) from err
+        except FAILURES as err:
+            if self._watchdog.disarm():
+                raise Broken(slow) from err
+            raise judge_failure(err, handled, self._limits) from err
         finally:
+            is_cut = self._watchdog.disarm()
             download.wait(self._clock() - start)
+        if is_cut:
+            raise Broken(slow)
 
-    def _ask(self, download: Download) -> requests.Response:
+    def _ask(self, download: Download) -> Answer:
         """Send the request and follow redirects, up to the header of the answer."""
-        url = download.url
+        url, query = download.url, self._query
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._get(url, request_headers(download.wanted))
-            if response.status_code not in _REDIRECTS:
-                return response
-            response.close()
-            url = _redirected(url, response.headers.get("Location", ""))
+            answer = self._exchange(url, query, download)
+            if answer.status not in _REDIRECTS:
+                return answer
+            answer.close()
+            url, query = _redirected(url, answer.headers.get("Location", "")), {}
         raise Refused(f"the server redirected more than {_MOST_REDIRECTS} times")
 
-    def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
-        """Exchange one request for the header of its answer.
-
-        By the adapter, not the session: even told not to follow a redirect, a session reads its
-        body into memory, however long it is, and chokes on its address.
-        """
-        request = self._session.prepare_request(requests.Request("GET", url, headers))
-        return self._session.get_adapter(url).send(
-            request,
-            stream=True,
-            timeout=(self._limits.connect_timeout_seconds, self._limits.gap_timeout_seconds),
-            proxies={} if bypasses_proxy(url, self._no_proxy) else self._proxies,
-        )
+    def _exchange(self, url: str, query: Mapping[str, str], download: Download) -> Answer:
+        seconds = self._limits.answer_timeout_seconds
+        with self._waiting(download, seconds=seconds, slow=f"no whole answer within {seconds:g} s"):
+            return self._connections.get(url, request_headers(download.wanted), query)
 
     def _pause(self, download: Download, outcome: Broken) -> None:
         """Wait before the next attempt, or give up."""
@@ -216,12 +270,13 @@ def public_url(url: str) -> str:
     return printable(urlunsplit((parts.scheme, host, parts.path, "", "")))
 
 
-def _session() -> requests.Session:
-    session = requests.Session()
-    # Else REQUESTS_CA_BUNDLE, HTTP_PROXY and ~/.netrc of whoever runs this would have a say.
-    session.trust_env = False
-    session.headers.update({"User-Agent": "updog", "Accept-Encoding": "identity"})
-    return session
+def together(failures: Sequence[TransportError]) -> TransportError:
+    """Make one error of those of several mirrors, which names each."""
+    first, *others = failures
+    reasons = [first.reason, *map(str, others)]
+    statuses = {failure.status for failure in failures}
+    status = first.status if len(statuses) == 1 else None
+    return TransportError(first.url, "; ".join(reasons), status=status)
 
 
 def _redirected(url: str, location: str) -> str:
@@ -245,73 +300,23 @@ def _failure(download: Download, outcome: Refused | Broken) -> TransportError:
     return TransportError(public_url(download.url), reason, status=outcome.status)
 
 
-def _read_file(url: str, length: int | None) -> Iterator[bytes]:
-    """Yield a local file; a missing one counts as a 404, as it would on a server."""
-    shown = public_url(url)
-    path = Path(unquote(urlsplit(url).path))
+def _read_file(download: Download) -> Iterator[bytes]:
+    """Yield a local file, or its rest; a missing one counts as a 404, as it would on a server."""
+    path = Path(unquote(urlsplit(download.url).path))
     try:
         if path.exists() and not path.is_file():
-            raise TransportError(shown, "it is no regular file")
+            raise Refused("it is no regular file")
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if length is not None and size != length:
-                sizes = f"the file holds {size} bytes, where {length} are expected"
-                raise TransportError(shown, sizes)
-            while chunk := file.read(_CHUNK_BYTES):
+            _refuse_other_size(file.seek(0, os.SEEK_END), download.wanted)
+            file.seek(download.wanted.offset)
+            while chunk := file.read(MOST_PIECE_BYTES):
+                download.receive(len(chunk))
                 yield chunk
     except OSError as err:
         missing = 404 if isinstance(err, FileNotFoundError) else None
-        raise TransportError(shown, str(err.strerror), status=missing) from err
+        raise Refused(str(err.strerror), status=missing) from err
 
 
-def _outcome(causes: list[BaseException], limits: Limits) -> Refused | Broken:
-    """Judge a failed exchange: what went wrong, and whether another attempt may mend it."""
-    proxy = any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes)
-    reason = ("through the proxy: " if proxy else "") + _reason(causes, limits)
-    return Refused(reason) if any(isinstance(c, _HOPELESS) for c in causes) else Broken(reason)
-
-
-_HOPELESS = (
-    ssl.SSLCertVerificationError,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-)
-
-
-def _causes(err: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:
-    """Walk from what the libraries raised to what the system said; some hide it in `reason`.
-
-    Stop at an error that the caller was handling already: python-tuf, for one, fetches a file while
-    it handles that its copy is missing, and Python hangs the one on the other.
-    """
-    while err is not None and err is not handled:
-        yield err
-        hidden = getattr(err, "reason", None)
-        err = hidden if isinstance(hidden, BaseException) else err.__cause__ or err.__context__
-
-
-_MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
-    (ssl.SSLCertVerificationError, "its certificate is not trusted: {cause.verify_message}"),
-    (ssl.SSLError, "TLS failed: {cause.reason}"),
-    (socket.gaierror, "the host name cannot be resolved"),
-    (
-        urllib3.exceptions.ConnectTimeoutError,
-        "no connection within {limits.connect_timeout_seconds:g} s",
-    ),
-    (urllib3.exceptions.ReadTimeoutError, "no data for {limits.gap_timeout_seconds:g} s"),
-    (requests.exceptions.InvalidURL, "it is no usable address"),
-    (requests.exceptions.InvalidSchema, "it is no usable address"),
-    (requests.exceptions.InvalidHeader, "the server's answer contradicts itself"),
-)
-
-
-def _reason(causes: list[BaseException], limits: Limits) -> str:
-    """Say what the innermost cause means that means something; whole library texts show queries."""
-    for cause in reversed(causes):
-        for kind, words in _MEANINGS:
-            if isinstance(cause, kind):
-                return printable(words.format(cause=cause, limits=limits))
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-    return "the connection broke off"
+def _refuse_other_size(size: int, wanted: Wanted) -> None:
+    if wanted.length is not None and size != wanted.length:
+        raise Refused(f"the file holds {size} bytes, where {wanted.length} are expected")

@@ -128,18 +128,37 @@ def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
         UpdogError: one cannot be fetched, is not as signed, or is too large.
     """
     for name in dict.fromkeys(planned.migrations):
-        for _ in repository.stream(repository.target(name)):
-            pass
+        repository.deliver(repository.target(name), _exhaust)
     tree: TreeReader | None = None
     for role in Role:
-        target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
-        with progress.image(role, target.length) as advance:
-            tree = check_image(_image(role, target, repository, advance), room_bytes, tree=tree)
+        tree = _rehearse_image(role, planned, repository, progress, tree=tree)
     if tree is None:
         _log.warning(
             "prepare",
             summary="the hash tree is too large to keep: the root was not compared with it",
         )
+
+
+def _exhaust(chunks: Iterator[bytes]) -> None:
+    for _ in chunks:
+        pass
+
+
+def _rehearse_image(
+    role: Role,
+    planned: Plan,
+    repository: Repository,
+    progress: Progress,
+    *,
+    tree: TreeReader | None,
+) -> TreeReader | None:
+    target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
+
+    def check(chunks: Iterator[bytes]) -> TreeReader | None:
+        with progress.image(role, target.length) as advance:
+            return check_image(_image(role, target, chunks, advance), room_bytes, tree=tree)
+
+    return repository.deliver(target, check)
 
 
 def _keep_migrations(machine: Machine, repository: Repository, planned: Plan) -> None:
@@ -310,10 +329,12 @@ class _Installation:
     def _install(self, role: Role, *, tree: TreeReader | None) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
-        with self.progress.image(role, target.length) as advance:
-            written = write_image(
-                _image(role, target, self.repository, advance), partition, tree=tree
-            )
+
+        def write(chunks: Iterator[bytes]) -> Written:
+            with self.progress.image(role, target.length) as advance:
+                return write_image(_image(role, target, chunks, advance), partition, tree=tree)
+
+        written = self.repository.deliver(target, write)
         _log_written(target, written, seconds=time.monotonic() - started)
         prove(written, partition, tree=tree)
         return written
@@ -332,11 +353,11 @@ def _log_written(target: Target, written: Written, *, seconds: float) -> None:
     )
 
 
-def _image(role: Role, target: Target, repository: Repository, advance: Advance) -> Image:
+def _image(role: Role, target: Target, chunks: Iterator[bytes], advance: Advance) -> Image:
     return Image(
         role=role,
         name=target.name,
-        chunks=_counted(repository.stream(target), advance),
+        chunks=_counted(chunks, advance),
         content_length=target.uncompressed_length,
         content_sha256=target.uncompressed_sha256,
     )

@@ -10,6 +10,7 @@ Each misbehaviour spoils one request for its path, in order; after them the path
 
 import hashlib
 import re
+import ssl
 import sys
 import threading
 import time
@@ -130,10 +131,13 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Server]:
+def serving(directory: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Serve a directory on a free port of loopback."""
     http = _HttpServer(("127.0.0.1", 0), Handler)
-    http.played = Server(directory=directory, url=f"http://127.0.0.1:{http.server_port}")
+    scheme = "http"
+    if tls is not None:
+        http.socket, scheme = tls.wrap_socket(http.socket, server_side=True), "https"
+    http.played = Server(directory=directory, url=f"{scheme}://127.0.0.1:{http.server_port}")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -8,6 +8,8 @@ from typing import Any
 from signpost.commandline import shared_options
 from updog.commands.output import print_json, print_result, wants_json
 from updog.commands.settings import command, read_config
+from updog.config import BASE_URLS, Config
+from updog.proxies import without_password
 from updog.versions import VersionLock
 
 
@@ -15,17 +17,28 @@ from updog.versions import VersionLock
 def config() -> None:
     """Print the settings in force: the configuration file with every default filled in.
 
-    What is printed is a configuration file again. Settings that have no value are left out.
+    What is printed is a configuration file again, but for passwords in addresses, which are not
+    shown. Settings that have no value are left out.
     """
     settings = read_config()
     facts = {
         name: _plain(value) for name, value in asdict(settings).items() if name != "version_lock"
-    } | {"version_lock": str(settings.version_lock)}
+    } | {"version_lock": str(settings.version_lock), **_addresses(settings)}
     if wants_json():
         print_json(facts)
     else:
         path = Path(shared_options()["config"]).absolute()
         print_result("\n".join([f"# read from {ascii(str(path))[1:-1]}", *_toml_lines(facts)]))
+
+
+def _addresses(settings: Config) -> dict[str, Any]:
+    """Return the addresses, without their passwords; one that stands alone as in the file."""
+    proxy = settings.https_proxy
+    several = {
+        name: [without_password(url) for url in getattr(settings, name)] for name in BASE_URLS
+    }
+    single = {name: urls[0] if len(urls) == 1 else urls for name, urls in several.items()}
+    return {**single, "https_proxy": without_password(proxy) if proxy else None}
 
 
 def _plain(value: Any) -> Any:

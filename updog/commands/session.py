@@ -1,5 +1,6 @@
 """What the commands that may change things begin with: the lock and the repository."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from updog.commands.settings import (
 from updog.lock import only_run
 from updog.machine import Machine
 from updog.metadata import Repository
-from updog.transport import Transport
+from updog.proxies import choose_proxies
+from updog.tls import TlsSettings
+from updog.transport import Network, Transport
 from updog.update import remember_boot
 
 __all__ = [
@@ -58,7 +61,7 @@ def connected() -> Iterator[Session]:
     with locked_machine() as machine:
         config = machine.config
         trusted_root = read_trusted_root(config)
-        with Transport(https_proxy=config.https_proxy, no_proxy=config.no_proxy) as transport:
+        with open_transport(machine) as transport:
             repository = Repository(
                 trusted_root=trusted_root,
                 cache=config.paths.metadata_cache,
@@ -68,3 +71,26 @@ def connected() -> Iterator[Session]:
                 transport=transport,
             )
             yield Session(machine=machine, repository=repository, now=datetime.now(UTC))
+
+
+def open_transport(machine: Machine) -> Transport:
+    """Set up what this machine fetches files with; nothing is fetched yet.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used, or a proxy of the environment.
+    """
+    config, network = machine.config, machine.config.network
+    told = {"version": str(machine.host.version), "seed": str(config.seed)}
+    settings = Network(
+        proxies=choose_proxies(
+            https_proxy=config.https_proxy, no_proxy=config.no_proxy, environment=os.environ
+        ),
+        tls=TlsSettings(
+            ca_file=network.ca_file,
+            client_certificate=network.client_certificate,
+            client_key=network.client_key,
+        ),
+        max_bytes_per_second=network.max_bytes_per_second,
+        query=told if network.report_version_and_seed else {},
+    )
+    return Transport(network=settings)

@@ -81,7 +81,7 @@ class Playground:
     @property
     def port(self) -> int:
         """The port of loopback where the machine looks for the publisher."""
-        return urlsplit(self.read_config().metadata_base_url).port or 80
+        return urlsplit(self.read_config().metadata_base_url[0]).port or 80
 
     def read_config(self) -> Config:
         """Read the agent's configuration as the agent would."""

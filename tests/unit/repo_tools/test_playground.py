@@ -88,7 +88,10 @@ def test_the_configuration_needs_nothing_outside_the_playground(
     paths = (config.paths.trusted_root, config.paths.os_release, config.disk.path)
     assert paths == (moved.trusted_root, moved.os_release, moved.disk)
     assert Path(config.reboot.command[0]).is_absolute()
-    assert (config.seed, config.metadata_base_url) == (1311, "http://127.0.0.1:1/metadata")
+    assert (config.seed, config.metadata_base_url) == (
+        1311,
+        ("http://127.0.0.1:1/metadata",),
+    )
 
 
 def test_a_release_is_built_published_and_let_go(playground: Playground) -> None:

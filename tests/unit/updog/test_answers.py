@@ -13,7 +13,13 @@ REST = Wanted(offset=40, length=100, validator=TAG)
 
 
 def answer(status: int, wanted: Wanted, **headers: str) -> Body:
-    """Read an answer whose header names are written with underscores."""
+    """Read an answer with a body; header names are written with underscores."""
+    body = read_any(status, wanted, **headers)
+    assert body is not None
+    return body
+
+
+def read_any(status: int, wanted: Wanted, **headers: str) -> Body | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_answer(status, CaseInsensitiveDict(named), wanted=wanted, now=NOW)
 
@@ -34,6 +40,36 @@ def test_a_rest_is_asked_for_on_condition_that_the_file_is_the_same() -> None:
 
 def test_a_rest_of_a_file_without_a_validator_is_asked_for_unconditionally() -> None:
     assert request_headers(Wanted(offset=40)) == {"Range": "bytes=40-"}
+
+
+def test_a_416_where_the_file_ends_is_its_end() -> None:
+    at_end = Wanted(offset=100, validator=TAG)
+    assert read_any(416, at_end, content_range="bytes */100") is None
+    assert read_any(416, Wanted(offset=100, length=100), content_range="bytes */100") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        (REST, {"content_range": "bytes */40"}),
+        (REST, {}),
+        (Wanted(offset=40), {"content_range": "bytes */39"}),
+        (Wanted(offset=40), {"content_range": "bytes */*"}),
+    ],
+)
+def test_a_416_elsewhere_is_refused(wanted: Wanted, sent: dict[str, str]) -> None:
+    assert refusal(416, wanted, **sent) == (
+        "the server has nothing from byte 40 on, where more is expected"
+    )
+
+
+def test_a_416_of_another_version_is_refused() -> None:
+    at_end = Wanted(offset=100, validator=TAG)
+    assert "changed" in refusal(416, at_end, content_range="bytes */100", etag='"v2"')
+
+
+def test_a_416_to_a_whole_file_is_an_error_like_any_other() -> None:
+    assert refusal(416, Wanted()).startswith("the server answered 416 ")
 
 
 def test_a_200_is_the_file() -> None:

@@ -1,11 +1,15 @@
+import dataclasses
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from signpost.sets import SetName
-from updog.config import Config, DiskSettings, Paths, RebootSettings, load_config
+from updog.config import Config, DiskSettings, NetworkSettings, Paths, RebootSettings, load_config
 from updog.errors import ConfigError
-from updog.versions import LATEST, parse_version_lock
+from updog.versions import LATEST, VersionLock, parse_version_lock
 
 MINIMAL = """\
 metadata_base_url = "https://updates.example/metadata"
@@ -37,8 +41,8 @@ def refusal(directory: Path, extra: str = "", *, without: str = "-") -> str:
 
 def test_three_lines_are_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert config.metadata_base_url == "https://updates.example/metadata"
-    assert config.targets_base_url == "https://updates.example/targets"
+    assert config.metadata_base_url == ("https://updates.example/metadata",)
+    assert config.targets_base_url == ("https://updates.example/targets",)
     assert config.seed == 1311
     assert config.version_lock == LATEST
     assert config.ignore_waves is False
@@ -83,6 +87,59 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     )
     assert config.disk == DiskSettings(path=Path("/dev/sda"), active=SetName.B)
     assert config.reboot.command == ("/sbin/reboot", "now")
+
+
+@pytest.mark.parametrize("key", ["metadata_base_url", "targets_base_url"])
+def test_an_address_may_be_one_of_several_mirrors(tmp_path: Path, key: str) -> None:
+    config = load(tmp_path, f'{key} = ["https://a/m", "file:///b"]', without=key)
+    assert getattr(config, key) == ("https://a/m", "file:///b")
+
+
+def test_each_mirror_must_be_an_address(tmp_path: Path) -> None:
+    wrong = 'targets_base_url = ["https://a/m", "b"]'
+    assert refusal(tmp_path, wrong, without="targets").startswith("targets_base_url: 'b' is no")
+    empty = "targets_base_url = []"
+    assert refusal(tmp_path, empty, without="targets") == (
+        'targets_base_url is empty; write an address like "https://updates.example/targets"'
+    )
+
+
+def test_the_network_table_is_read(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        [network]
+        ca_file = "ca.pem"
+        client_certificate = "/a/client.pem"
+        client_key = "/a/client.key"
+        max_bytes_per_second = 1024
+        report_version_and_seed = true
+        """,
+    )
+    assert config.network == NetworkSettings(
+        ca_file=tmp_path / "ca.pem",
+        client_certificate=Path("/a/client.pem"),
+        client_key=Path("/a/client.key"),
+        max_bytes_per_second=1024,
+        report_version_and_seed=True,
+    )
+
+
+def test_nothing_is_reported_and_nothing_held_back_unless_it_is_wanted(tmp_path: Path) -> None:
+    assert load(tmp_path).network == NetworkSettings(
+        ca_file=None,
+        client_certificate=None,
+        client_key=None,
+        max_bytes_per_second=None,
+        report_version_and_seed=False,
+    )
+
+
+def test_a_password_is_not_told_by_an_error(tmp_path: Path) -> None:
+    text = refusal(tmp_path, 'https_proxy = "socks5://user:pa55@proxy:1080"')
+    assert text == "https_proxy: 'proxy:1080' is no proxy; write http://HOST:PORT"
+    text = refusal(tmp_path, 'targets_base_url = "ftp://user:pa55@h/m"', without="targets")
+    assert "pa55" not in text
 
 
 def test_relative_paths_start_at_the_directory_of_the_file(
@@ -190,6 +247,17 @@ def test_a_value_of_another_type_is_named(tmp_path: Path, extra: str, expected: 
             ),
         ),
         (
+            '[network]\nclient_key = "/k"',
+            (
+                "network.client_certificate and network.client_key belong together; "
+                "give both or none"
+            ),
+        ),
+        (
+            "[network]\nmax_bytes_per_second = 1023",
+            "network.max_bytes_per_second is 1023; it must be at least 1024, or left out",
+        ),
+        (
             'https_proxy = "proxy.example:3128"',
             "https_proxy: 'proxy.example:3128' is no proxy; write http://HOST:PORT",
         ),
@@ -217,7 +285,7 @@ def test_a_reboot_command_that_is_no_absolute_path_is_refused(tmp_path: Path, co
 )
 def test_addresses_of_directories_are_taken(tmp_path: Path, url: str) -> None:
     config = load(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
-    assert config.metadata_base_url == url
+    assert config.metadata_base_url == (url,)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +306,32 @@ def test_an_address_that_file_names_cannot_be_put_behind_is_refused(
 ) -> None:
     text = refusal(tmp_path, f'metadata_base_url = "{url}"', without="metadata")
     assert text == f"metadata_base_url: '{url}' holds a query or a fragment; remove it"
+
+
+def settings(shape: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (table, setting) for everything that a configuration may hold."""
+    hints = get_type_hints(shape)
+    for each in dataclasses.fields(shape):
+        inner = hints[each.name]
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not VersionLock:
+            yield from settings(inner, each.name)
+        else:
+            yield prefix, each.name
+
+
+def test_every_setting_is_described_in_the_manual() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    tables = dict(
+        zip(
+            re.findall(r"^## `?\[?([\w ]+)", text, re.MULTILINE),
+            text.split("\n## ")[1:],
+            strict=True,
+        )
+    )
+    expected = {(table or "Top level", name) for table, name in settings(Config)}
+    described = {
+        (table, name)
+        for table, part in tables.items()
+        for name in re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+    }
+    assert described == expected

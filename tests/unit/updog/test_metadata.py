@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -719,8 +719,12 @@ class TrustingTransport(Transport):
     """A transport that does not look at lengths: what it misses must be noticed behind it."""
 
     def stream(
-        self, url: str, *, length: int | None = None, deadline_seconds: float | None = None
-    ) -> Iterator[bytes]:
+        self,
+        url: str | Sequence[str],
+        *,
+        length: int | None = None,
+        deadline_seconds: float | None = None,
+    ) -> Generator[bytes, None, None]:
         del length
         return super().stream(url, deadline_seconds=deadline_seconds)
 
@@ -875,3 +879,225 @@ class TestSaving:
         assert str(caught.value) == (
             f"cannot save target image.zst as {path}: Not a directory; nothing is left there"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrored:
+    """A world with a second server, of a copy of the repository that a test may spoil."""
+
+    world: World
+    mirror: Server
+
+    def machine(self) -> Repository:
+        """Return a machine that asks the spoilt copy first."""
+        return self.world.machine(
+            metadata_base_url=[f"{self.mirror.url}/metadata", f"{self.world.server.url}/metadata"],
+            targets_base_url=[f"{self.mirror.url}/targets", f"{self.world.server.url}/targets"],
+        )
+
+    def refreshed(self) -> Repository:
+        machine = self.machine()
+        machine.refresh()
+        return machine
+
+    def spoil(self, name: str, content: bytes) -> None:
+        """Put other bytes into each file of the copy whose name ends so."""
+        for path in self.mirror.directory.rglob(f"*{name}"):
+            path.write_bytes(content)
+
+
+@pytest.fixture
+def mirrored(world: World, directory: Path) -> Iterator[Mirrored]:
+    shutil.copytree(directory / "repository", directory / "copy")
+    with serving(directory / "copy") as mirror:
+        yield Mirrored(world=world, mirror=mirror)
+
+
+def serve_nothing(copy: Path) -> None:
+    shutil.rmtree(copy / "metadata")
+
+
+def serve_garbage(copy: Path) -> None:
+    for path in (copy / "metadata").iterdir():
+        path.write_bytes(b"<html>welcome</html>")
+
+
+def serve_half(copy: Path) -> None:
+    for path in (copy / "metadata").glob("*snapshot.json"):
+        path.unlink()
+
+
+def serve_too_much(copy: Path) -> None:
+    (copy / "metadata" / "timestamp.json").write_bytes(bytes(100_000))
+
+
+def serve_another_publisher(copy: Path) -> None:
+    shutil.rmtree(copy)
+    other = TufPublisher(copy)
+    other.sign_with("timestamp", "stranger")
+    other.publish()
+
+
+def serve_expired(copy: Path) -> None:
+    shutil.rmtree(copy)
+    other = TufPublisher(copy)
+    other.publish(timestamp_expires=in_days(-1))
+
+
+class TestMirrorsOfMetadata:
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            serve_nothing,
+            serve_garbage,
+            serve_half,
+            serve_too_much,
+            serve_another_publisher,
+            serve_expired,
+        ],
+    )
+    def test_a_bad_one_does_not_stop_a_good_one(
+        self, mirrored: Mirrored, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        spoil(mirrored.mirror.directory)
+        machine = mirrored.refreshed()
+        assert machine.versions.timestamp == 1
+        assert machine.read(machine.target("image.zst"), max_length=10_000) == CONTENT
+        told = "".join(capsys.readouterr())
+        assert mirrored.mirror.url in told
+        assert "trying the next mirror" in told
+
+    def test_neither_does_one_that_is_behind(self, mirrored: Mirrored) -> None:
+        mirrored.world.publisher.publish()
+        mirrored.world.refreshed()
+        assert mirrored.refreshed().versions.timestamp == 2
+
+    def test_while_the_first_is_good_the_second_is_not_asked(self, mirrored: Mirrored) -> None:
+        mirrored.refreshed()
+        assert mirrored.world.server.requests == []
+
+    def test_if_all_fail_each_is_named(self, mirrored: Mirrored) -> None:
+        serve_nothing(mirrored.mirror.directory)
+        mirrored.world.publisher.sign_with("timestamp", "stranger")
+        mirrored.world.publisher.publish()
+        with pytest.raises(TrustError) as caught:
+            mirrored.machine().refresh()
+        assert str(caught.value) == (
+            f"cannot fetch {mirrored.mirror.url}/metadata/timestamp.json: the server answered 404 "
+            "Not Found; check metadata_base_url; "
+            f"cannot trust the metadata at {mirrored.world.server.url}/metadata: timestamp was "
+            "signed by 0/1 keys (after timestamp.json); it is not from this machine's publisher: "
+            "check metadata_base_url"
+        )
+
+    def test_if_none_can_be_reached_each_is_named(self, mirrored: Mirrored) -> None:
+        for server in (mirrored.mirror, mirrored.world.server):
+            serve_nothing(server.directory)
+        with pytest.raises(TransportError) as caught:
+            mirrored.machine().refresh()
+        for server in (mirrored.mirror, mirrored.world.server):
+            assert f"cannot fetch {server.url}/metadata/timestamp.json: " in str(caught.value)
+
+    def test_a_root_that_a_bad_one_showed_first_is_not_forgotten(self, mirrored: Mirrored) -> None:
+        mirrored.world.publisher.rotate("timestamp", "timestamp 2")
+        mirrored.world.publisher.publish()
+        copy = mirrored.mirror.directory / "metadata"
+        shutil.copy(mirrored.world.publisher.metadata / "2.root.json", copy)
+        assert mirrored.refreshed().versions.root == 2
+
+    def test_a_delegated_role_is_taken_from_the_second_too(self, mirrored: Mirrored) -> None:
+        mirrored.world.publisher.add("images-1.zst", CONTENT, delegate="images")
+        mirrored.world.publisher.publish()
+        shutil.copytree(
+            mirrored.world.publisher.metadata,
+            mirrored.mirror.directory / "metadata",
+            dirs_exist_ok=True,
+        )
+        mirrored.spoil("images.json", b"{}")
+        machine = mirrored.refreshed()
+        assert mirrored.world.server.requests == []
+        target = machine.target("images-1.zst")
+        assert machine.read(target, max_length=len(CONTENT)) == CONTENT
+
+    def test_what_is_not_listed_is_not_looked_for_at_the_second(self, mirrored: Mirrored) -> None:
+        machine = mirrored.refreshed()
+        with pytest.raises(TrustError, match="is not listed by the metadata at"):
+            machine.target("other.zst")
+        assert mirrored.world.server.requests == []
+
+
+class TestMirrorsOfTargets:
+    WRONG = bytes(len(CONTENT))
+
+    def read(self, mirrored: Mirrored) -> tuple[bytes, list[bytes]]:
+        """Return what a reader made of the target, and what each of its calls was given first."""
+        machine, firsts = mirrored.refreshed(), []
+
+        def read(chunks: Iterator[bytes]) -> bytes:
+            firsts.append(next(chunks))
+            return firsts[-1] + b"".join(chunks)
+
+        return machine.deliver(machine.target("image.zst"), read), firsts
+
+    def failure(self, mirrored: Mirrored) -> str:
+        with pytest.raises(ImageError) as caught:
+            self.read(mirrored)
+        return str(caught.value)
+
+    def test_a_good_one_is_read_once(self, mirrored: Mirrored) -> None:
+        assert self.read(mirrored) == (CONTENT, [CONTENT])
+
+    def test_wrong_bytes_are_read_anew_from_the_next(
+        self, mirrored: Mirrored, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mirrored.spoil("image.zst", self.WRONG)
+        assert self.read(mirrored) == (CONTENT, [self.WRONG, CONTENT])
+        told = "".join(capsys.readouterr())
+        assert f"{mirrored.mirror.url}/targets/" in told
+        assert "is not what was signed" in told
+
+    def test_so_are_those_that_the_reader_refuses(
+        self, mirrored: Mirrored, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        machine, calls = mirrored.refreshed(), []
+        path = mirrored.world.target_path("image.zst")
+
+        def read(chunks: Iterator[bytes]) -> bytes:
+            calls.append(next(chunks))
+            if len(calls) == 1:
+                raise ImageError("this does not unpack")
+            return calls[-1]
+
+        assert machine.deliver(machine.target("image.zst"), read) == CONTENT
+        assert len(mirrored.world.server.asked_for(path)) == 1
+        told = "".join(capsys.readouterr())
+        assert f"{mirrored.mirror.url}{path}: this does not unpack; trying the next" in told
+
+    def test_a_lost_file_is_taken_from_the_next_in_one_reading(self, mirrored: Mirrored) -> None:
+        shutil.rmtree(mirrored.mirror.directory / "targets")
+        assert self.read(mirrored) == (CONTENT, [CONTENT])
+
+    def test_if_all_are_wrong_each_is_named(self, mirrored: Mirrored) -> None:
+        mirrored.spoil("image.zst", self.WRONG)
+        path = mirrored.world.target_path("image.zst")
+        (mirrored.world.publisher.targets / path.rpartition("/")[2]).write_bytes(self.WRONG)
+        text = self.failure(mirrored)
+        for server in (mirrored.mirror, mirrored.world.server):
+            assert f"{server.url}{path} is not what was signed: its sha256 differs" in text
+
+    def test_one_that_is_wrong_and_one_that_is_away_are_named(self, mirrored: Mirrored) -> None:
+        mirrored.spoil("image.zst", self.WRONG)
+        shutil.rmtree(mirrored.world.publisher.targets)
+        text = self.failure(mirrored)
+        assert f"{mirrored.mirror.url}/targets/" in text
+        assert f"; cannot fetch {mirrored.world.server.url}/targets/" in text
+
+    def test_what_all_mirrors_lead_to_is_said_once(self, mirrored: Mirrored) -> None:
+        machine = mirrored.refreshed()
+
+        def refuse(_chunks: Iterator[bytes]) -> None:
+            raise ImageError("it does not fit")
+
+        with pytest.raises(ImageError) as caught:
+            machine.deliver(machine.target("image.zst"), refuse)
+        assert str(caught.value) == "it does not fit"

@@ -1,7 +1,7 @@
 import pytest
 
 from updog.answers import Broken, Refused, Wanted
-from updog.patience import PATIENT, Download, Limits, Pace
+from updog.patience import MOST_PIECE_BYTES, PATIENT, Download, Limits, Pace, Throttle
 
 LIMITS = Limits(
     first_pause_seconds=1,
@@ -108,3 +108,26 @@ def test_a_fast_start_does_not_pay_for_a_drip_later() -> None:
     pace.add(5, 1_000_000)
     with pytest.raises(Broken):
         pace.add(5, 1)
+
+
+def test_without_a_limit_nothing_is_held_back() -> None:
+    throttle = Throttle()
+    assert throttle.piece_bytes == MOST_PIECE_BYTES
+    assert throttle.pause_seconds(10**9, now=0) == 0
+
+
+def test_a_limit_holds_over_all_pieces_together() -> None:
+    throttle = Throttle(bytes_per_second=1000)
+    assert throttle.pause_seconds(500, now=10) == 0.5
+    assert throttle.pause_seconds(500, now=10.25) == 0.75
+
+
+def test_time_that_was_not_used_is_not_saved_up() -> None:
+    throttle = Throttle(bytes_per_second=1000)
+    throttle.pause_seconds(500, now=0)
+    assert throttle.pause_seconds(500, now=100) == 0.5
+
+
+def test_a_slow_limit_takes_small_pieces() -> None:
+    assert Throttle(bytes_per_second=4096).piece_bytes == 1024
+    assert Throttle(bytes_per_second=10**9).piece_bytes == MOST_PIECE_BYTES

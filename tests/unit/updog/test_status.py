@@ -26,8 +26,8 @@ ROLLED_BACK = (*an_activated_update(), an_event(EventKind.ROLLED_BACK))
 
 def a_config(*, seed: int = 1311, lock: str = "latest", ignore_waves: bool = False) -> Config:
     return Config(
-        metadata_base_url="https://updates.example/metadata",
-        targets_base_url="https://updates.example/targets",
+        metadata_base_url=("https://updates.example/metadata",),
+        targets_base_url=("https://updates.example/targets",),
         seed=Seed(seed),
         version_lock=parse_version_lock(lock),
         ignore_waves=ignore_waves,

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.helpers.dripping_server import dripping
 from tests.helpers.http_server import (
     Handler,
     Misbehaviour,
@@ -26,14 +27,13 @@ from tests.helpers.http_server import (
 )
 from updog.errors import TransportError
 from updog.patience import Limits
-from updog.transport import Transport, public_url
+from updog.proxies import Proxies
+from updog.transport import Network, Transport, public_url
 
 CONTENT = bytes(range(256)) * 1024
 
 LIMITS = Limits(
     connect_timeout_seconds=1,
-    gap_timeout_seconds=0.2,
-    window_seconds=0.2,
     attempts=3,
     first_pause_seconds=0.5,
     longest_pause_seconds=8,
@@ -55,7 +55,7 @@ class Pauses(list[float]):
 
 
 def fetch(
-    url: str,
+    url: str | list[str],
     *,
     length: int | None = len(CONTENT),
     limits: Limits = LIMITS,
@@ -66,7 +66,9 @@ def fetch(
 ) -> bytes:
     sleep = pauses if pauses is not None else Pauses()
     with Transport(
-        https_proxy=https_proxy, no_proxy=no_proxy, limits=limits, sleep=sleep
+        network=Network(proxies=Proxies(http=https_proxy, https=https_proxy, no_proxy=no_proxy)),
+        limits=limits,
+        sleep=sleep,
     ) as transport:
         chunks = transport.stream(url, length=length, deadline_seconds=deadline_seconds)
         return b"".join(chunks)
@@ -146,6 +148,19 @@ class TestBrokenBodies:
         assert reason(server, cut(after_bytes=1000), wrong) == (
             "the server sent another part than the one from byte 1000 on (at byte 1000)"
         )
+
+    def test_a_whole_file_whose_answer_does_not_end_is_whole(self, server: Server) -> None:
+        def forget_the_end(handler: Handler, body: bytes) -> None:
+            handler.head(200, {"Transfer-Encoding": "chunked"})
+            handler.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n")
+            handler.hang_up()
+
+        server.misbehave("/file", forget_the_end)
+        assert fetch(f"{server.url}/file") == CONTENT
+        assert len(server.requests) == 1
+        end = f"bytes */{len(CONTENT)}"
+        server.misbehave("/file", forget_the_end, status(416, content_range=end))
+        assert fetch(f"{server.url}/file", length=None) == CONTENT
 
     def test_progress_starts_the_count_of_failures_anew(self, server: Server) -> None:
         server.misbehave("/file", *[cut(after_bytes=65536)] * 3)
@@ -256,6 +271,129 @@ class TestSlowServers:
         assert received == CONTENT
 
 
+class TestBandwidth:
+    def test_a_limit_is_kept_and_held_against_nobody(self, server: Server) -> None:
+        now, pauses = [0.0], Pauses()
+
+        def sleep(seconds: float) -> None:
+            pauses(seconds)
+            now[0] += seconds
+
+        with Transport(
+            network=Network(max_bytes_per_second=64 << 10),
+            limits=Limits(deadline_seconds=1, window_seconds=0.5, attempts=1),
+            clock=lambda: now[0],
+            sleep=sleep,
+        ) as transport:
+            for _ in range(2):
+                assert b"".join(transport.stream(f"{server.url}/file")) == CONTENT
+        assert sum(pauses) == pytest.approx(2 * len(CONTENT) / (64 << 10))
+        assert max(pauses) <= 0.25
+
+
+class TestMirrors:
+    @pytest.fixture
+    def mirror(self, tmp_path: Path) -> Iterator[Server]:
+        (tmp_path / "mirror").mkdir()
+        (tmp_path / "mirror" / "file").write_bytes(CONTENT)
+        with serving(tmp_path / "mirror") as server:
+            yield server
+
+    def both(self, server: Server, mirror: Server) -> list[str]:
+        return [f"{server.url}/file", f"{mirror.url}/file"]
+
+    def test_the_second_is_not_asked_while_the_first_serves(
+        self, server: Server, mirror: Server
+    ) -> None:
+        assert fetch(self.both(server, mirror)) == CONTENT
+        assert mirror.requests == []
+
+    def test_the_second_serves_what_the_first_has_not(self, server: Server, mirror: Server) -> None:
+        (server.directory / "file").unlink()
+        assert fetch(self.both(server, mirror)) == CONTENT
+        assert len(server.requests) == 1
+
+    def test_it_goes_on_from_the_same_byte_without_a_condition(
+        self, server: Server, mirror: Server
+    ) -> None:
+        server.misbehave("/file", cut(after_bytes=1000), status(404))
+        assert fetch(self.both(server, mirror)) == CONTENT
+        (request,) = mirror.requests
+        assert request.headers["Range"] == "bytes=1000-"
+        assert request.headers["If-Range"] is None
+
+    def test_it_may_send_the_whole_again(self, server: Server, mirror: Server) -> None:
+        server.misbehave("/file", *[cut(after_bytes=10)] * 3)
+        mirror.misbehave("/file", ignoring_range())
+        assert fetch(self.both(server, mirror)) == CONTENT
+
+    def test_a_directory_may_be_one_of_them(self, server: Server, tmp_path: Path) -> None:
+        server.misbehave("/file", cut(after_bytes=1000), status(404))
+        (tmp_path / "copy").write_bytes(CONTENT)
+        assert fetch([f"{server.url}/file", (tmp_path / "copy").as_uri()]) == CONTENT
+        urls = [(tmp_path / "none").as_uri(), f"{server.url}/file"]
+        assert fetch(urls) == CONTENT
+
+    def test_redirects_are_followed_on_each(self, server: Server, mirror: Server) -> None:
+        server.misbehave("/file", status(302, location=f"{mirror.url}/gone"))
+        mirror.misbehave("/file", status(307, location=f"{server.url}/file"))
+        assert fetch(self.both(server, mirror)) == CONTENT
+
+    def test_if_all_fail_each_is_named(self, server: Server, mirror: Server) -> None:
+        server.misbehave("/file", status(403))
+        mirror.misbehave("/file", status(404))
+        with pytest.raises(TransportError) as caught:
+            fetch(self.both(server, mirror))
+        assert str(caught.value) == (
+            f"cannot fetch {server.url}/file: the server answered 403 Forbidden; "
+            f"cannot fetch {mirror.url}/file: the server answered 404 Not Found"
+        )
+        assert caught.value.status is None
+
+    def test_what_all_answer_is_the_status(self, server: Server, mirror: Server) -> None:
+        server.misbehave("/file", status(404))
+        mirror.misbehave("/file", status(404))
+        with pytest.raises(TransportError) as caught:
+            fetch(self.both(server, mirror))
+        assert caught.value.status == 404
+
+    def test_each_has_the_whole_deadline(self, server: Server, mirror: Server) -> None:
+        server.misbehave("/file", status(503, retry_after="60"))
+        limits = Limits(longest_pause_seconds=60)
+        assert fetch(self.both(server, mirror), limits=limits, deadline_seconds=50) == CONTENT
+        assert len(server.requests) == 1
+
+
+class TestTheReportOfVersionAndSeed:
+    NETWORK = Network(query={"version": "1.2.0+a", "seed": "7"})
+
+    def fetch(self, url: str) -> bytes:
+        with Transport(network=self.NETWORK, limits=LIMITS) as transport:
+            return b"".join(transport.stream(url))
+
+    def test_every_request_carries_it(self, server: Server) -> None:
+        server.misbehave("/file", cut(after_bytes=70000))
+        assert self.fetch(f"{server.url}/file") == CONTENT
+        assert [each.target for each in server.requests] == ["/file?version=1.2.0%2Ba&seed=7"] * 2
+
+    def test_what_a_server_redirects_to_does_not(self, server: Server) -> None:
+        server.misbehave("/old", status(302, location="/file?signature=x"))
+        assert self.fetch(f"{server.url}/old") == CONTENT
+        assert server.requests[1].target == "/file?signature=x"
+
+    def test_a_directory_is_told_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(CONTENT)
+        assert self.fetch((tmp_path / "file").as_uri()) == CONTENT
+
+    def test_it_is_never_told_by_errors_or_the_log(
+        self, server: Server, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        server.misbehave("/file", status(503), status(404))
+        with pytest.raises(TransportError) as caught:
+            self.fetch(f"{server.url}/file")
+        assert "seed" not in str(caught.value) + "".join(capsys.readouterr())
+
+
 class TestLength:
     def test_a_longer_file_is_refused_before_it_is_read(self, server: Server) -> None:
         assert reason(server, length=10) == (
@@ -315,6 +453,14 @@ class TestProxies:
     def test_a_dead_proxy_is_named_as_what_failed(self) -> None:
         error = refusal("http://updates.invalid/", https_proxy="http://127.0.0.1:1")
         assert error.reason.startswith("through the proxy: Connection refused")
+
+    def test_one_that_wants_a_password_is_told_by_its_answer(self) -> None:
+        wanted = b"HTTP/1.1 407 \x1b[2J\r\nProxy-Authenticate: Basic\r\n\r\n"
+        with dripping(wanted, b"") as proxy:
+            error = refusal(
+                "https://updates.invalid/", https_proxy=proxy.url, limits=Limits(attempts=1)
+            )
+        assert error.reason == "through the proxy: it answered 407; try again later"
 
     def test_the_environment_has_no_say(
         self, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
