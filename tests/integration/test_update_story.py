@@ -172,14 +172,18 @@ def test_history_tells_the_whole_story(machine: Machine) -> None:
     machine.updog("check-update")
     events = machine.updog("history", "--json").succeeded().json()
     assert [(event["event"], event["version"]) for event in events] == [
+        ("checked", "1.0.0"),
         ("started", "1.1.0"),
         ("installed", "1.1.0"),
         ("activated", "1.1.0"),
         ("booted", "1.1.0"),
+        ("marked", "1.1.0"),
+        ("checked", "1.1.0"),
         ("started", "1.2.0"),
         ("installed", "1.2.0"),
         ("activated", "1.2.0"),
         ("rolled back", "1.2.0"),
+        ("checked", "1.1.0"),
     ]
 
 
