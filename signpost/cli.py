@@ -83,7 +83,12 @@ Examples:
 
 Exit codes: 0 done; 1 failed, nothing was changed unless the message says so; 2 usage.""",
 )
-@click.version_option(package_name="ab-updog", prog_name="signpost")
+@click.version_option(
+    package_name="ab-updog",
+    prog_name="signpost",
+    message="%(prog)s, version %(version)s",
+    help="Show the version and exit.",
+)
 def cli(**_shared: object) -> None:
     """Show and change which partition set boots next.
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from signpost import gpt, table_write
+from signpost import gpt
 from signpost.errors import DiskError, SetError, TableError
 from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
 from signpost.open_disk import OpenDisk, opened
@@ -22,6 +22,8 @@ from signpost.state import BootState
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from signpost.table_write import Step
 
 Transition = Callable[[BootState], BootState]
 
@@ -90,7 +92,7 @@ class Change(NamedTuple):
     before: BootDisk
     after: BootDisk
     repaired: tuple[str, ...]
-    steps: tuple[table_write.Step, ...]
+    steps: "tuple[Step, ...]"
 
 
 def find_location(
@@ -175,12 +177,12 @@ def require_writable(location: Location) -> None:
         _plan(disk, found, found.table.authority.entries, rewrite=True)
 
 
-def _plan(
-    disk: OpenDisk, found: BootDisk, entries: bytes, *, rewrite: bool
-) -> tuple[table_write.Step, ...]:
+def _plan(disk: OpenDisk, found: BootDisk, entries: bytes, *, rewrite: bool) -> "tuple[Step, ...]":
+    from signpost.table_write import plan_write  # noqa: PLC0415 -- reading does without
+
     read_sectors = disk.sectors(found.table.sector_size)
     try:
-        return table_write.plan_write(found.table, entries, read=read_sectors, rewrite=rewrite)
+        return plan_write(found.table, entries, read=read_sectors, rewrite=rewrite)
     except TableError as err:
         raise TableError(f"{disk.path}: {err}") from err
 

@@ -6,18 +6,20 @@ order. Never creates or truncates anything, and refuses what is neither a block 
 
 import errno
 import fcntl
-import mmap
 import os
 import stat
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from signpost import gpt, table_write
+from signpost import gpt
 from signpost.errors import DiskError
 from signpost.osdisk import StrPath
+
+if TYPE_CHECKING:
+    from signpost.table_write import Step
 
 LOCK_TIMEOUT_SECONDS: Final = 10.0
 _LOCK_POLL_SECONDS: Final = 0.05
@@ -83,7 +85,7 @@ class OpenDisk:
             data += piece
         return bytes(data)
 
-    def write_step(self, step: table_write.Step, sector_size: int) -> None:
+    def write_step(self, step: "Step", sector_size: int) -> None:
         """Write the sectors of one step and flush them to the medium.
 
         Raises:
@@ -118,6 +120,8 @@ class OpenDisk:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 
     def _write(self, offset: int, data: bytes) -> None:
+        import mmap  # noqa: PLC0415 -- reading does without, and is faster
+
         # O_DIRECT wants aligned memory, and an anonymous map begins with a page.
         with mmap.mmap(-1, len(data)) as aligned, memoryview(aligned) as view:
             view[:] = data
