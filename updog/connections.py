@@ -181,11 +181,12 @@ _HOPELESS = (
 
 
 def _causes(err: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:
-    """Walk from what the libraries raised to what the system said; some hide it in `reason`."""
+    """Walk from what the libraries raised to what the system said; some only wrap it."""
     while err is not None and err is not handled:
         yield err
-        hidden = getattr(err, "reason", None)
-        err = hidden if isinstance(hidden, BaseException) else err.__cause__ or err.__context__
+        wrapped = (getattr(err, "reason", None), *err.args)
+        hidden = next((each for each in wrapped if isinstance(each, BaseException)), None)
+        err = hidden or err.__cause__ or err.__context__
 
 
 _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.helpers.certificates import ENCRYPTED, Authority
-from tests.helpers.http_server import Server, serving
+from tests.helpers.http_server import Server, instead, serving
 from updog.errors import ConfigError, TransportError
 from updog.patience import Limits
+from updog.proxies import Proxies
 from updog.tls import TlsSettings, load_tls
 from updog.transport import Network, Transport
 
@@ -100,6 +101,24 @@ def test_a_proxy_is_not_shown_the_client_certificate(authority: Authority) -> No
     certificate, key = authority.issue("client")
     plain = load_tls(TlsSettings(client_certificate=certificate, client_key=key))
     assert plain.proxy is not plain.server
+
+
+def test_a_proxy_that_speaks_tls_is_judged_by_the_same_authority(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with secure_server(authority, tmp_path) as server:
+        proxies = Proxies(http=server.url)
+        url = "http://updates.invalid/file"
+        server.misbehave(url, instead(CONTENT))
+        ours = Network(proxies=proxies, tls=TlsSettings(ca_file=authority.certificate))
+        with Transport(network=ours) as transport:
+            assert b"".join(transport.stream(url)) == CONTENT
+        with (
+            Transport(network=Network(proxies=proxies), limits=Limits(attempts=1)) as transport,
+            pytest.raises(TransportError, match="certificate is not trusted"),
+        ):
+            list(transport.stream(url))
 
 
 def refusal(tls: TlsSettings) -> str:
