@@ -5,7 +5,8 @@
         ...fetch server.url + "/image"...
         assert server.requests[1].headers["Range"] == "bytes=100-"
 
-Each misbehaviour spoils one request for its path, in order; after them the path is served as it is.
+Each misbehaviour spoils one request for its path, in order; after them the path is served as it is,
+or by the habit that `server.always("/metadata/*", status(503))` gave it.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
@@ -43,10 +45,26 @@ class Server:
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     plans: dict[str, deque[Misbehaviour]] = field(default_factory=lambda: defaultdict(deque))
+    habits: dict[str, Misbehaviour] = field(default_factory=dict)
 
     def misbehave(self, path: str, *misbehaviours: Misbehaviour) -> None:
         """Spoil the next requests for a path."""
         self.plans[path].extend(misbehaviours)
+
+    def always(self, pattern: str, misbehaviour: Misbehaviour) -> None:
+        """Spoil every request for the paths of a shell pattern."""
+        self.habits[pattern] = misbehaviour
+
+    def behave(self) -> None:
+        """Serve everything as it is from now on."""
+        self.plans.clear()
+        self.habits.clear()
+
+    def next_misbehaviour(self, path: str) -> Misbehaviour | None:
+        """Return how the next request for a path is to be spoilt, if at all."""
+        if plan := self.plans[path]:
+            return plan.popleft()
+        return next((each for pattern, each in self.habits.items() if fnmatch(path, pattern)), None)
 
     def asked_for(self, path: str) -> list[Request]:
         """Return the requests for a path."""
@@ -66,11 +84,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.played.requests.append(Request(self.path, self.headers, self.client_address[1]))
         path = self._path()
-        plan = self.played.plans[path]
+        misbehave = self.played.next_misbehaviour(path)
         body = self._body(path)
         with suppress(ConnectionError):
-            if plan:
-                plan.popleft()(self, body or b"")
+            if misbehave:
+                misbehave(self, body or b"")
             elif body is None:
                 self.answer(404, b"")
             else:
