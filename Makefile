@@ -61,6 +61,7 @@ fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 .PHONY: bench
 bench: setup  ## measure what docs/performance.md states
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.check_update
 
 .PHONY: clean
 clean:  ## remove the virtual environment, the playground and all caches

@@ -9,6 +9,7 @@ or the publisher's. A publisher who recovers from an attack works at the same be
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -94,6 +95,13 @@ class Bench:
             for name, content in contents.items():
                 targets.targets[name] = self._target(name, content, custom)
         self.lead_to_targets()
+
+    def offer_instead(self, role: str, name: str) -> None:
+        """Let every update of the manifest have another target as its image of a role."""
+        manifest = json.loads(self.target_path("manifest.json").read_bytes())
+        for update in manifest["updates"]:
+            update["images"][role] = name
+        self.publish({"manifest.json": json.dumps(manifest).encode()})
 
     def _target(self, name: str, content: bytes, custom: dict[str, object]) -> TargetFile:
         digest = hashlib.sha256(content).hexdigest()

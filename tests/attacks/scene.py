@@ -93,6 +93,12 @@ class Scene:
     # Verdicts
 
     def refuses(self, *command: str) -> str:
+        """Require what `rejects` does, and that the attack leaves no trace once it is over."""
+        line = self.rejects(*command)
+        self.recovers()
+        return line
+
+    def rejects(self, *command: str) -> str:
         """Require that a command fails and leaves everything as it was; return its one line."""
         before = self.look()
         run = self.under_attack(*(command or ("check-update",)))
@@ -100,7 +106,6 @@ class Scene:
         assert self.machine.disk_digest() == before.disk
         self.judge_cache(before)
         self.judge_leftovers()
-        self.recovers()
         return line
 
     def stops(self, *command: str) -> str:

@@ -11,6 +11,7 @@ or by the habit that `server.always("/metadata/*", status(503))` gave it.
 
 import hashlib
 import re
+import ssl
 import sys
 import threading
 import time
@@ -143,15 +144,18 @@ class _HttpServer(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep quiet when a client hangs up: many are meant to."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Server]:
-    """Serve a directory on a free port of loopback."""
+def serving(directory: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Serve a directory on a free port of loopback, by HTTPS where a context is given."""
     http = _HttpServer(("127.0.0.1", 0), Handler)
-    http.played = Server(directory=directory, url=f"http://127.0.0.1:{http.server_port}")
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if tls is None else "https"
+    http.played = Server(directory=directory, url=f"{scheme}://127.0.0.1:{http.server_port}")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

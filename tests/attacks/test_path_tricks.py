@@ -1,0 +1,106 @@
+"""Names that are meant to leave the place that they are put in, or to mean something on the way.
+
+All of it is signed with stolen keys: without them no name is looked at.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Targets
+
+from tests.attacks.bench import ONLINE, Bench
+from tests.attacks.scene import Scene
+from tests.helpers.http_server import instead
+from tests.helpers.tuf_repository import in_days, signer
+
+NAMES = [
+    *("../../../escaped", "/escaped", "..", ".hidden", "", "a\\b", "%2e%2e%2fescaped"),
+    *("file:///etc/passwd", "-rf", "a\nb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "x" * 5000),
+]
+
+Manifest = dict[str, Any]
+
+PLACES: dict[str, Callable[[Manifest, str], None]] = {
+    "boot image": lambda manifest, name: put_image(manifest, "boot", name),
+    "root image": lambda manifest, name: put_image(manifest, "root", name),
+    "hash image": lambda manifest, name: put_image(manifest, "hash", name),
+    "migration": lambda manifest, name: manifest["migrations"].update({"(1.0.0, 1.1.0)": [name]}),
+    "variant": lambda manifest, name: manifest["updates"][0].update(variant=name),
+    "architecture": lambda manifest, name: manifest["updates"][0].update(arch=name),
+    "version": lambda manifest, name: manifest["updates"][0].update(version=name),
+    "step": lambda manifest, name: manifest["migrations"].update({f"({name}, 1.1.0)": []}),
+}
+
+
+def put_image(manifest: Manifest, role: str, name: str) -> None:
+    manifest["updates"][0]["images"][role] = name
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_tricky_name_in_a_manifest_is_refused(scene: Scene, place: str) -> None:
+    attacker, before = scene.attacker, scene.machine.disk_digest()
+    honest = attacker.target_path("manifest.json").read_bytes()
+    attacker.steal(*ONLINE)
+    with nothing_else_changed(scene):
+        for name in tricky(place):
+            manifest = json.loads(honest)
+            PLACES[place](manifest, name)
+            attacker.publish({"manifest.json": json.dumps(manifest).encode()})
+            assert "manifest.json: " in scene.judge_words(scene.under_attack("check-update"))
+    assert scene.machine.disk_digest() == before
+    scene.recovers()
+
+
+def tricky(place: str) -> list[str]:
+    """Choose names: one rule refuses them at most places, so all are tried at one of those."""
+    return NAMES if place == "root image" else ["../../../escaped", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a\nb", ".."])
+def test_a_tricky_name_of_a_delegated_role_stays_within_the_cache(scene: Scene, name: str) -> None:
+    attacker = scene.attacker
+    attacker.steal(*ONLINE)
+    scene.server.always("/metadata/1.*", instead(delegate_manifest(attacker, name)))
+    with nothing_else_changed(scene):
+        assert scene.under_attack("check-update").code in {0, 1}
+    assert {path.parent for path in scene.cache.rglob("*.json")} <= {
+        scene.cache,
+        scene.cache / "root_history",
+    }
+    scene.recovers()
+
+
+def delegate_manifest(attacker: Bench, name: str) -> bytes:
+    """Let the manifest be listed by a delegated role only, and return that role's metadata."""
+    delegate = Metadata(Targets(expires=in_days(1)))
+    with attacker.forging("targets") as targets:
+        delegate.signed.targets["manifest.json"] = targets.targets.pop("manifest.json")
+        role = DelegatedRole(name, [], 1, False, paths=["*"])
+        targets.delegations = Delegations({}, {name: role})
+        targets.add_key(signer("delegate").public_key, name)
+    with attacker.forging("snapshot") as snapshot:
+        snapshot.meta["targets.json"] = MetaFile(attacker.load("targets").signed.version)
+        snapshot.meta[f"{name}.json"] = MetaFile(1)
+    attacker.lead_to_snapshot()
+    delegate.sign(signer("delegate"))
+    return delegate.to_bytes()
+
+
+@contextmanager
+def nothing_else_changed(scene: Scene) -> Iterator[None]:
+    """Require that files appear, and disappear, in the agent's own directories only."""
+    before = everything_else(scene)
+    yield
+    assert everything_else(scene) == before
+
+
+def everything_else(scene: Scene) -> set[str]:
+    own = {scene.cache, scene.machine.directory / "state", scene.attacker.directory}
+    return {
+        str(path)
+        for path in scene.machine.directory.parent.rglob("*")
+        if not own.intersection((path, *path.parents))
+    }
