@@ -98,7 +98,9 @@ class Bench:
 
     def offer_instead(self, role: str, name: str) -> None:
         """Let every update of the manifest have another target as its image of a role."""
-        manifest = json.loads(self.target_path("manifest.json").read_bytes())
+        listed = self.load("targets").signed.targets["manifest.json"]
+        path = self.targets / f"{listed.hashes['sha256']}.manifest.json"
+        manifest = json.loads(path.read_bytes())
         for update in manifest["updates"]:
             update["images"][role] = name
         self.publish({"manifest.json": json.dumps(manifest).encode()})

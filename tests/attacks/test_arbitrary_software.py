@@ -14,11 +14,12 @@ def test_an_image_without_a_signature_is_never_bootable(scene: Scene) -> None:
     assert "root.ext4.zst" in scene.stops()
 
 
-@pytest.mark.parametrize("part", ["root.ext4", "root.verity", "boot.ext4"])
-def test_an_image_of_another_system_is_never_bootable(scene: Scene, part: str) -> None:
-    own = scene.attacker.target_path(f"1.2.0-*-{part}")
-    put(scene.attacker.target_path(f"1.1.0-*-{part}"), own.read_bytes())
-    assert part in scene.refuses("update", "--now")
+def test_an_image_of_another_system_is_refused(scene: Scene) -> None:
+    for part in ("boot.ext4", "root.ext4", "root.verity"):
+        own = scene.attacker.target_path(f"1.2.0-*-{part}")
+        put(scene.attacker.target_path(f"1.1.0-*-{part}"), own.read_bytes())
+        assert part in scene.rejects("update", "--now")
+    scene.recovers_fully()
 
 
 def test_a_manifest_without_a_signature_is_refused(scene: Scene) -> None:

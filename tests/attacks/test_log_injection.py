@@ -1,8 +1,7 @@
 """Log injection: text from outside that is meant for the eyes, the terminal or the log reader."""
 
 import json
-
-import pytest
+from functools import partial
 
 from tests.attacks.bench import ONLINE
 from tests.attacks.scene import Scene
@@ -12,31 +11,33 @@ EVIL = "x\x1b]0;owned\x07\x1b[2J\nupdog: Applied 9.9.9\r\u202e\u0085\u2028\x9b31
 JSON_EVIL = json.dumps(EVIL)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        f'{{"signed": {{"_type": {JSON_EVIL}}}, "signatures": []}}',
-        f'{{"signed": {{"_type": "timestamp", "spec_version": {JSON_EVIL}}}, "signatures": []}}',
-        f'{{"signed": {{"_type": "timestamp", "version": {JSON_EVIL}}}, "signatures": []}}',
-        f"{{{JSON_EVIL}: {JSON_EVIL}}}",
-        f'{{"signed": {{}}, "signatures": [{{"keyid": {JSON_EVIL}, "sig": {JSON_EVIL}}}]}}',
-    ],
-)
-def test_metadata_puts_no_words_into_the_agents_mouth(scene: Scene, content: str) -> None:
-    scene.server.always("/metadata/timestamp.json", instead(content.encode()))
-    scene.refuses()
+FORGED_METADATA = [
+    f'{{"signed": {{"_type": {JSON_EVIL}}}, "signatures": []}}',
+    f'{{"signed": {{"_type": "timestamp", "spec_version": {JSON_EVIL}}}, "signatures": []}}',
+    f'{{"signed": {{"_type": "timestamp", "version": {JSON_EVIL}}}, "signatures": []}}',
+    f"{{{JSON_EVIL}: {JSON_EVIL}}}",
+    f'{{"signed": {{}}, "signatures": [{{"keyid": {JSON_EVIL}, "sig": {JSON_EVIL}}}]}}',
+]
 
 
-@pytest.mark.parametrize("code", [302, 404, 599])
-def test_an_answer_puts_no_words_into_the_agents_mouth(scene: Scene, code: int) -> None:
-    def answer(handler: Handler, _body: bytes) -> None:
+def test_metadata_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:
+    for content in FORGED_METADATA:
+        scene.server.always("/metadata/timestamp.json", instead(content.encode()))
+        scene.rejects()
+    scene.recovers()
+
+
+def test_an_answer_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:
+    def answer(code: int, handler: Handler, _body: bytes) -> None:
         handler.wfile.write(
             f"HTTP/1.1 {code} \x1b[2Jowned\r\nLocation: gopher://\x1b[2J\r\n"
             f"Server: \x1b[2J\r\nContent-Length: 0\r\n\r\n".encode()
         )
 
-    scene.server.always("/metadata/timestamp.json", answer)
-    assert "owned" not in scene.refuses()
+    for code in (302, 404, 599):
+        scene.server.always("/metadata/timestamp.json", partial(answer, code))
+        assert "owned" not in scene.rejects()
+    scene.recovers()
 
 
 def test_a_proxys_words_are_not_repeated(scene: Scene) -> None:
@@ -44,11 +45,13 @@ def test_a_proxys_words_are_not_repeated(scene: Scene) -> None:
     assert "owned" not in scene.refuses()
 
 
-@pytest.mark.parametrize("field", ["variant", "version", "max_version", "arch", EVIL])
-def test_a_manifest_puts_no_words_into_the_agents_mouth(scene: Scene, field: str) -> None:
+def test_a_manifest_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:
     scene.attacker.steal(*ONLINE)
-    manifest = json.loads(scene.attacker.target_path("manifest.json").read_bytes())
-    manifest["updates"][0][field] = EVIL
-    manifest["updates"][0]["waves"] = {EVIL: EVIL}
-    scene.attacker.publish({"manifest.json": json.dumps(manifest).encode()})
-    scene.refuses("explain")
+    honest = scene.attacker.target_path("manifest.json").read_bytes()
+    for field in ("variant", "version", "arch", "waves", EVIL):
+        manifest = json.loads(honest)
+        manifest["updates"][0][field] = {EVIL: EVIL} if field == "waves" else EVIL
+        manifest["migrations"][EVIL] = []
+        scene.attacker.publish({"manifest.json": json.dumps(manifest).encode()})
+        scene.rejects("explain")
+    scene.recovers()

@@ -1,7 +1,5 @@
 """Malicious mirrors and redirects: they may withhold, and nothing else."""
 
-import pytest
-
 from tests.attacks.scene import Scene
 from tests.helpers.http_server import instead, serving, status
 
@@ -13,10 +11,11 @@ def test_a_login_page_in_the_place_of_everything_is_refused(scene: Scene) -> Non
     assert "no TUF repository is served there" in scene.refuses()
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b'{"signed": 1, "signatures": 1}'])
-def test_something_else_in_the_place_of_metadata_is_refused(scene: Scene, content: bytes) -> None:
-    scene.server.always("/metadata/timestamp.json", instead(content))
-    assert "timestamp.json" in scene.refuses()
+def test_something_else_in_the_place_of_metadata_is_refused(scene: Scene) -> None:
+    for content in (b"", b"null", b"[]", b"{}", b'{"signed": 1, "signatures": 1}'):
+        scene.server.always("/metadata/timestamp.json", instead(content))
+        assert "timestamp.json" in scene.rejects()
+    scene.recovers()
 
 
 def test_json_that_is_deeper_than_any_stack_is_refused(scene: Scene) -> None:
@@ -37,14 +36,11 @@ def test_a_redirect_to_another_server_does_not_lend_it_any_trust(scene: Scene) -
         assert len(other.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "data:,x", "//[", ""]
-)
-def test_a_redirect_to_what_is_no_server_of_the_kind_is_refused(
-    scene: Scene, location: str
-) -> None:
-    scene.server.always("/metadata/timestamp.json", status(302, location=location))
-    assert "the server redirected to" in scene.refuses()
+def test_a_redirect_to_what_is_no_server_of_the_kind_is_refused(scene: Scene) -> None:
+    for location in ("file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "//[", ""):
+        scene.server.always("/metadata/timestamp.json", status(302, location=location))
+        assert "the server redirected to" in scene.rejects()
+    scene.recovers()
 
 
 def test_a_secret_in_a_redirect_is_not_shown(scene: Scene) -> None:
@@ -55,9 +51,10 @@ def test_a_secret_in_a_redirect_is_not_shown(scene: Scene) -> None:
     assert "hunter2" not in scene.refuses()
 
 
-@pytest.mark.parametrize("code", [401, 403, 404, 418, 500])
 def test_a_server_that_denies_an_image_is_noticed_before_anything_is_cleared(
-    scene: Scene, code: int
+    scene: Scene,
 ) -> None:
-    scene.server.always("/targets/*boot.ext4*", status(code, retry_after="0"))
-    assert f"answered {code}" in scene.refuses("update", "--now")
+    for code in (401, 404, 418, 500):
+        scene.server.always("/targets/*boot.ext4*", status(code, retry_after="0"))
+        assert f"answered {code}" in scene.rejects("update", "--now")
+    scene.recovers_fully()

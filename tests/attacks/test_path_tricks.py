@@ -39,13 +39,12 @@ def put_image(manifest: Manifest, role: str, name: str) -> None:
     manifest["updates"][0]["images"][role] = name
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_tricky_name_in_a_manifest_is_refused(scene: Scene, place: str) -> None:
+def test_a_tricky_name_in_a_manifest_is_refused(scene: Scene) -> None:
     attacker, before = scene.attacker, scene.machine.disk_digest()
     honest = attacker.target_path("manifest.json").read_bytes()
     attacker.steal(*ONLINE)
     with nothing_else_changed(scene):
-        for name in tricky(place):
+        for place, name in tricky():
             manifest = json.loads(honest)
             PLACES[place](manifest, name)
             attacker.publish({"manifest.json": json.dumps(manifest).encode()})
@@ -54,12 +53,13 @@ def test_a_tricky_name_in_a_manifest_is_refused(scene: Scene, place: str) -> Non
     scene.recovers()
 
 
-def tricky(place: str) -> list[str]:
-    """Choose names: one rule refuses them at most places, so all are tried at one of those."""
-    return NAMES if place == "root image" else ["../../../escaped", "a\nb"]
+def tricky() -> list[tuple[str, str]]:
+    """Combine: one rule refuses names at most places, so all are tried at one of those only."""
+    everywhere = [(place, name) for place in PLACES for name in ("../../../escaped", "a\nb")]
+    return everywhere + [("root image", name) for name in NAMES[1:]]
 
 
-@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a\nb", ".."])
+@pytest.mark.parametrize("name", ["../../escaped", "a\nb"])
 def test_a_tricky_name_of_a_delegated_role_stays_within_the_cache(scene: Scene, name: str) -> None:
     attacker = scene.attacker
     attacker.steal(*ONLINE)

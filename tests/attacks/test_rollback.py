@@ -1,7 +1,5 @@
 """Rollback attacks: metadata that was signed once, served again to a machine that saw newer."""
 
-import pytest
-
 from tests.attacks.bench import Bench
 from tests.attacks.scene import Scene
 
@@ -47,9 +45,8 @@ def test_a_snapshot_that_forgets_the_targets_is_refused(scene: Scene) -> None:
     assert "targets" in scene.refuses()
 
 
-@pytest.mark.parametrize("command", ["check-update", "update", "prepare", "explain"])
-def test_every_command_that_asks_the_repository_refuses_a_replay(
-    scene: Scene, command: str
-) -> None:
+def test_every_command_that_asks_the_repository_refuses_a_replay(scene: Scene) -> None:
     replay(scene)
-    assert "older than what this machine has seen" in scene.refuses(command)
+    for command in ("check-update", "update", "update-image", "prepare", "explain"):
+        assert "older than what this machine has seen" in scene.rejects(command)
+    scene.recovers()

@@ -13,7 +13,6 @@ Change = Callable[[bytes], bytes]
 
 CHANGES: dict[str, Change] = {
     "without its last byte": lambda content: content[:-1],
-    "cut in half": lambda content: content[: len(content) // 2],
     "empty": lambda _content: b"",
     "with a byte behind": lambda content: content + b"\x00",
     "twice": lambda content: content * 2,
@@ -49,17 +48,17 @@ def test_an_image_of_another_length_is_refused_before_anything_is_cleared(scene:
     rejects_every_change(scene, image, "update", "--now")
 
 
-@pytest.mark.parametrize("change", list(CHANGES.values())[1:], ids=list(CHANGES)[1:])
-def test_a_signed_image_that_is_no_single_whole_frame_is_never_bootable(
-    scene: Scene, change: Change
-) -> None:
+def test_a_signed_image_that_is_no_single_whole_frame_is_never_bootable(scene: Scene) -> None:
     """The length and the digest are those that were signed; the content is not to be trusted."""
     attacker = scene.attacker
-    content = change(attacker.target_path("1.1.0-*-boot.ext4").read_bytes())
+    honest = attacker.target_path("1.1.0-*-boot.ext4").read_bytes()
     attacker.steal(*ONLINE)
-    attacker.publish({"bad-boot.ext4.zst": content})
-    attacker.offer_instead("boot", "bad-boot.ext4.zst")
-    assert "bad-boot.ext4.zst" in scene.stops()
+    for number, change in enumerate(CHANGES.values()):
+        name = f"bad-boot-{number}.ext4.zst"
+        attacker.publish({name: change(honest)})
+        attacker.offer_instead("boot", name)
+        assert name in scene.halts()
+    scene.recovers_fully()
 
 
 def test_a_connection_that_always_breaks_off_is_given_up(scene: Scene) -> None:

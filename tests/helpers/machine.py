@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tests.helpers.http_server import Server, serving
 
@@ -135,10 +135,12 @@ class Machine:
         """Return a digest over the whole disk, most of which is zeros."""
         digest, zeros = hashlib.sha256(), bytes(_PIECE_BYTES)
         with self.disk.open("rb") as disk:
-            while piece := disk.read(_PIECE_BYTES):
+            for offset in _offsets_with_data(disk):
+                piece = os.pread(disk.fileno(), _PIECE_BYTES, offset)
                 if piece != zeros:
-                    digest.update(b"%d:" % disk.tell())
+                    digest.update(b"%d:" % offset)
                     digest.update(piece)
+            digest.update(b"%d" % disk.seek(0, os.SEEK_END))
         return digest.hexdigest()
 
     def configure(self, old: str, new: str) -> None:
@@ -146,6 +148,18 @@ class Machine:
         text = self.config.read_text()
         assert old in text
         self.config.write_text(text.replace(old, new))
+
+
+def _offsets_with_data(file: BinaryIO) -> Iterator[int]:
+    """Yield where the pieces of a sparse file are that may hold anything but zeros."""
+    at, end = 0, file.seek(0, os.SEEK_END)
+    while at < end:
+        try:
+            at = file.seek(at, os.SEEK_DATA) // _PIECE_BYTES * _PIECE_BYTES
+        except OSError:  # a hole up to the end
+            return
+        yield at
+        at += _PIECE_BYTES
 
 
 def create_template(directory: Path) -> Path:
