@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner, Signer
-from tuf.api.metadata import Metadata, MetaFile, TargetFile
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    TargetFile,
+    Targets,
+)
 
 from repo_tools.keys import KeyDirectory
-from tests.helpers.tuf_repository import signer
+from tests.helpers.tuf_repository import in_days, signer
 
 ONLINE = ("timestamp", "snapshot", "targets")
 
@@ -104,6 +111,24 @@ class Bench:
         for update in manifest["updates"]:
             update["images"][role] = name
         self.publish({"manifest.json": json.dumps(manifest).encode()})
+
+    def delegate_manifest(self, name: str, key: Signer) -> bytes:
+        """Let a delegated role of a name list the manifest; return that role's metadata.
+
+        The role is delegated to the key of `signer("delegate")`, whichever key signs it.
+        """
+        delegate = Metadata(Targets(expires=in_days(1)))
+        with self.forging("targets") as targets:
+            delegate.signed.targets["manifest.json"] = targets.targets.pop("manifest.json")
+            role = DelegatedRole(name, [], 1, False, paths=["*"])
+            targets.delegations = Delegations({}, {name: role})
+            targets.add_key(signer("delegate").public_key, name)
+        with self.forging("snapshot") as snapshot:
+            snapshot.meta["targets.json"] = MetaFile(self.load("targets").signed.version)
+            snapshot.meta[f"{name}.json"] = MetaFile(1)
+        self.lead_to_snapshot()
+        delegate.sign(key)
+        return delegate.to_bytes()
 
     def _target(self, name: str, content: bytes, custom: dict[str, object]) -> TargetFile:
         digest = hashlib.sha256(content).hexdigest()

@@ -3,7 +3,7 @@
 import json
 from functools import partial
 
-from tests.attacks.bench import ONLINE
+from tests.attacks.bench import ONLINE, a_stranger
 from tests.attacks.scene import Scene
 from tests.helpers.http_server import Handler, instead, status
 
@@ -25,6 +25,13 @@ def test_metadata_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:
         scene.server.always("/metadata/timestamp.json", instead(content.encode()))
         scene.rejects()
     scene.recovers()
+
+
+def test_the_name_of_a_role_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:
+    scene.attacker.steal(*ONLINE)
+    forged = scene.attacker.delegate_manifest(EVIL, a_stranger())
+    scene.server.always("/metadata/1.*", instead(forged))
+    assert "was signed by 0/1 keys" in scene.refuses()
 
 
 def test_an_answer_puts_no_words_into_the_agents_mouth(scene: Scene) -> None:

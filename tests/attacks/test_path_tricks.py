@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Targets
 
-from tests.attacks.bench import ONLINE, Bench
+from tests.attacks.bench import ONLINE
 from tests.attacks.scene import Scene
 from tests.helpers.http_server import instead
-from tests.helpers.tuf_repository import in_days, signer
+from tests.helpers.tuf_repository import signer
 
 NAMES = [
     *("../../../escaped", "/escaped", "..", ".hidden", "", "a\\b", "%2e%2e%2fescaped"),
@@ -63,7 +62,9 @@ def tricky() -> list[tuple[str, str]]:
 def test_a_tricky_name_of_a_delegated_role_stays_within_the_cache(scene: Scene, name: str) -> None:
     attacker = scene.attacker
     attacker.steal(*ONLINE)
-    scene.server.always("/metadata/1.*", instead(delegate_manifest(attacker, name)))
+    scene.server.always(
+        "/metadata/1.*", instead(attacker.delegate_manifest(name, signer("delegate")))
+    )
     with nothing_else_changed(scene):
         assert scene.under_attack("check-update").code in {0, 1}
     assert {path.parent for path in scene.cache.rglob("*.json")} <= {
@@ -71,22 +72,6 @@ def test_a_tricky_name_of_a_delegated_role_stays_within_the_cache(scene: Scene, 
         scene.cache / "root_history",
     }
     scene.recovers()
-
-
-def delegate_manifest(attacker: Bench, name: str) -> bytes:
-    """Let the manifest be listed by a delegated role only, and return that role's metadata."""
-    delegate = Metadata(Targets(expires=in_days(1)))
-    with attacker.forging("targets") as targets:
-        delegate.signed.targets["manifest.json"] = targets.targets.pop("manifest.json")
-        role = DelegatedRole(name, [], 1, False, paths=["*"])
-        targets.delegations = Delegations({}, {name: role})
-        targets.add_key(signer("delegate").public_key, name)
-    with attacker.forging("snapshot") as snapshot:
-        snapshot.meta["targets.json"] = MetaFile(attacker.load("targets").signed.version)
-        snapshot.meta[f"{name}.json"] = MetaFile(1)
-    attacker.lead_to_snapshot()
-    delegate.sign(signer("delegate"))
-    return delegate.to_bytes()
 
 
 @contextmanager
