@@ -61,6 +61,7 @@ fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 .PHONY: bench
 bench: setup  ## measure what docs/performance.md states
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.check_update
 
 .PHONY: bench-install
 bench-install: setup  ## the same for a whole update into a loop device, as root, in minutes

@@ -1,13 +1,21 @@
-"""What this machine cannot run is skipped, and said at the end of the run."""
+"""The template of all machines. What cannot run here is skipped, and said at the end of the run."""
 
 import os
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.fault_device import why_no_fault_devices
 from tests.helpers.loop_device import why_no_loop_devices
+from tests.helpers.machine import create_template
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make, once a worker, the machine that tests copy."""
+    return create_template(tmp_path_factory.mktemp("template") / "playground")
 
 
 @cache

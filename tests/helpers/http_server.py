@@ -5,7 +5,8 @@
         ...fetch server.url + "/image"...
         assert server.requests[1].headers["Range"] == "bytes=100-"
 
-Each misbehaviour spoils one request for its path, in order; after them the path is served as it is.
+Each misbehaviour spoils one request for its path, in order; after them the path is served as it is,
+or by the habit that `server.always("/metadata/*", status(503))` gave it.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
@@ -44,10 +46,26 @@ class Server:
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     plans: dict[str, deque[Misbehaviour]] = field(default_factory=lambda: defaultdict(deque))
+    habits: dict[str, Misbehaviour] = field(default_factory=dict)
 
     def misbehave(self, path: str, *misbehaviours: Misbehaviour) -> None:
         """Spoil the next requests for a path."""
         self.plans[path].extend(misbehaviours)
+
+    def always(self, pattern: str, misbehaviour: Misbehaviour) -> None:
+        """Spoil every request for the paths of a shell pattern."""
+        self.habits[pattern] = misbehaviour
+
+    def behave(self) -> None:
+        """Serve everything as it is from now on."""
+        self.plans.clear()
+        self.habits.clear()
+
+    def next_misbehaviour(self, path: str) -> Misbehaviour | None:
+        """Return how the next request for a path is to be spoilt, if at all."""
+        if plan := self.plans[path]:
+            return plan.popleft()
+        return next((each for pattern, each in self.habits.items() if fnmatch(path, pattern)), None)
 
     def asked_for(self, path: str) -> list[Request]:
         """Return the requests for a path."""
@@ -67,11 +85,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.played.requests.append(Request(self.path, self.headers, self.client_address[1]))
         path = self._path()
-        plan = self.played.plans[path]
+        misbehave = self.played.next_misbehaviour(path)
         body = self._body(path)
         with suppress(ConnectionError):
-            if plan:
-                plan.popleft()(self, body or b"")
+            if misbehave:
+                misbehave(self, body or b"")
             elif body is None:
                 self.answer(404, b"")
             else:
@@ -126,17 +144,17 @@ class _HttpServer(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep quiet when a client hangs up: many are meant to."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
 def serving(directory: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """Serve a directory on a free port of loopback."""
+    """Serve a directory on a free port of loopback, by HTTPS where a context is given."""
     http = _HttpServer(("127.0.0.1", 0), Handler)
-    scheme = "http"
     if tls is not None:
-        http.socket, scheme = tls.wrap_socket(http.socket, server_side=True), "https"
+        http.socket = tls.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if tls is None else "https"
     http.played = Server(directory=directory, url=f"{scheme}://127.0.0.1:{http.server_port}")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,0 +1,14 @@
+"""The clock of the machine, set forth and back by whoever controls its time server."""
+
+from tests.attacks.scene import Scene
+from tests.helpers.fake_clock import clock_moved
+
+
+def test_a_clock_that_is_far_ahead_stops_updates_and_spoils_nothing(scene: Scene) -> None:
+    scene.machine.environment |= (moved := clock_moved(days=400))
+    line = scene.judge_words(scene.machine.updog("check-update"))
+    assert "is expired" in line
+    assert "unless this machine's clock is wrong" in line
+    for name in moved:
+        del scene.machine.environment[name]
+    scene.recovers()
