@@ -73,6 +73,7 @@ _COMMANDS: Final = {
     "update-image": _lazy("update_image", "Install and prove an update, but do not activate it."),
     "update-apply": _lazy("update_apply", "Let the next boot try what was installed."),
     "update-revert": _lazy("update_revert", "Take an activated update back before it is booted."),
+    "verify": _lazy("verify", "Read sets back and compare them with what was installed."),
     "status": _lazy("status", "Say what runs, what is staged and what boots next."),
     "explain": _lazy("explain", "Say of every update why it is, or is not, taken, and when."),
     "history": _lazy("history", "Say what happened to this machine."),

@@ -7,7 +7,7 @@ and which events must outlive a rotation of the file. Reads no file and no clock
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -49,6 +49,7 @@ class Event:
             rollback.
         boot_id: The kernel's name for the boot in which an update was activated.
         by_hand: A rollback from a system that was marked successful: somebody wanted it.
+        contents: What was written into a set, by role, where no hash tree tells it.
     """
 
     time: datetime
@@ -63,6 +64,15 @@ class Event:
     error: str | None = None
     boot_id: str | None = None
     by_hand: bool = False
+    contents: Mapping[str, "Content"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a partition begins with: its length in bytes, and its sha256 in hexadecimal."""
+
+    length: int
+    sha256: str
 
 
 def event_facts(event: Event) -> dict[str, Any]:
@@ -82,8 +92,13 @@ def event_facts(event: Event) -> dict[str, Any]:
         "error": event.error,
         "boot_id": event.boot_id,
         "by_hand": event.by_hand or None,
+        "contents": _content_facts(event.contents) if event.contents else None,
     }
     return facts | {name: value for name, value in extras.items() if value is not None}
+
+
+def _content_facts(contents: Mapping[str, Content]) -> dict[str, Any]:
+    return {role: {"length": each.length, "sha256": each.sha256} for role, each in contents.items()}
 
 
 def parse_event(line: bytes) -> Event | None:
@@ -103,9 +118,19 @@ def parse_event(line: bytes) -> Event | None:
             error=_optional(fields, "error", str),
             boot_id=_optional(fields, "boot_id", str),
             by_hand=bool(_optional(fields, "by_hand", bool)),
+            contents=_parse_contents(_optional(fields, "contents", dict)),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _parse_contents(facts: dict[str, Any] | None) -> Mapping[str, Content] | None:
+    if facts is None:
+        return None
+    return {
+        role: Content(length=int(each["length"]), sha256=str(each["sha256"]))
+        for role, each in facts.items()
+    }
 
 
 def _optional_version(fields: dict[str, Any], name: str) -> Version | None:
@@ -291,6 +316,16 @@ def staged_version(events: Sequence[Event], state: BootState, name: SetName) -> 
         if event.set is name and event.kind is EventKind.INSTALLED:
             return event.version
     return None
+
+
+def known_contents(
+    events: Sequence[Event], state: BootState, name: SetName
+) -> Mapping[str, Content]:
+    """Return what updog wrote into a set that still stands there whole, by role, where it knows."""
+    if staged_version(events, state, name) is None:
+        return {}
+    installed = (e for e in reversed(events) if e.set is name and e.kind is EventKind.INSTALLED)
+    return next(installed).contents or {}
 
 
 def known_version(events: Sequence[Event], name: SetName) -> Version | None:

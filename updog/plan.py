@@ -49,7 +49,7 @@ def plan(machine: Machine, repository: Repository, manifest: Manifest, update: U
     boot_state.clear_inactive(found.state)
     boot_disk.require_writable(machine.location)
     inactive = boot_state.inactive_set(found.state)
-    windows = _windows(found, found.sets[inactive])
+    windows = windows_of(found, found.sets[inactive])
     targets = {role: repository.target(_name(update.images, role)) for role in Role}
     for role in Role:
         _refuse_too_large(targets[role], windows[role], role)
@@ -77,7 +77,8 @@ def require_images(planned: Plan, repository: Repository) -> None:
             next(chunks, None)
 
 
-def _windows(found: BootDisk, one: PartitionSet) -> dict[Role, Window]:
+def windows_of(found: BootDisk, one: PartitionSet) -> dict[Role, Window]:
+    """Return where the partitions of a set are."""
     return {
         Role.BOOT: found.window(one.boot),
         Role.ROOT: found.window(one.root),

@@ -25,7 +25,7 @@ from signpost.sets import SetName
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
 from updog.errors import PartitionError, UpdogError
-from updog.history import Event, EventKind, last_deed, quarantined, staged_version
+from updog.history import Content, Event, EventKind, last_deed, quarantined, staged_version
 from updog.install import (
     Image,
     Role,
@@ -200,7 +200,7 @@ def install(
             with _telling_what_is_left(planned):
                 # Not before: until the set is cleared, those of what it holds may be needed.
                 _keep_migrations(machine, repository, planned)
-                _Installation(
+                contents = _Installation(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()
             _mark_valid(machine, planned)
@@ -213,7 +213,7 @@ def install(
         bytes=planned.download_bytes,
         seconds=time.monotonic() - started,
     )
-    _record_installed(machine, planned, installed)
+    _record_installed(machine, planned, installed, contents)
     return installed
 
 
@@ -314,17 +314,26 @@ class _Installation:
     partitions: Mapping[Role, OpenPartition]
     progress: Progress
 
-    def run(self) -> None:
-        """Write the images, the hash tree first, and read each back before the next."""
-        written = self._install(Role.HASH, tree=None)
-        tree = open_tree(written, self.partitions[Role.HASH])
+    def run(self) -> dict[str, Content]:
+        """Write the images, the hash tree first, and read each back before the next.
+
+        Returns:
+            What stands in the partitions now, of the root too much to tell: its tree does.
+        """
+        hashes = self._install(Role.HASH, tree=None)
+        tree = open_tree(hashes, self.partitions[Role.HASH])
         self._install(Role.ROOT, tree=tree)
-        self._install(Role.BOOT, tree=None)
+        boot = self._install(Role.BOOT, tree=None)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
             set=self.planned.inactive,
         )
+        return {
+            written.role: Content(length=written.length_bytes, sha256=written.sha256)
+            for written in (hashes, boot)
+            if written.sha256 is not None
+        }
 
     def _install(self, role: Role, *, tree: TreeReader | None) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
@@ -439,10 +448,17 @@ def _record_failure(machine: Machine, planned: Plan, failure: Exception) -> None
         machine.history.append(_event(EventKind.FAILED, planned, error=str(failure)))
 
 
-def _record_installed(machine: Machine, planned: Plan, installed: Installed) -> None:
-    seconds = round(installed.seconds, 3)
+def _record_installed(
+    machine: Machine, planned: Plan, installed: Installed, contents: Mapping[str, Content]
+) -> None:
     machine.history.append(
-        _event(EventKind.INSTALLED, planned, bytes=installed.bytes, seconds=seconds)
+        _event(
+            EventKind.INSTALLED,
+            planned,
+            bytes=installed.bytes,
+            seconds=round(installed.seconds, 3),
+            contents=contents,
+        )
     )
 
 

@@ -8,7 +8,7 @@ from semver import Version
 from signpost.flags import BootFlags
 from signpost.sets import SetName
 from signpost.state import BootState
-from updog.history import Event, EventKind
+from updog.history import Content, Event, EventKind
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -94,5 +94,11 @@ any_event = st.builds(
     error=st.none() | st.text(max_size=50),
     boot_id=st.none() | st.text(max_size=40),
     by_hand=st.booleans(),
+    contents=st.none()
+    | st.dictionaries(
+        st.sampled_from(["hash", "boot"]),
+        st.builds(Content, length=st.integers(0, 1 << 40), sha256=st.text("0123456789abcdef")),
+        min_size=1,
+    ),
 )
 """A hypothesis strategy of events, also such as never happen."""
