@@ -15,7 +15,7 @@ from signpost import disk, state
 from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line, shared_options
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
-from signpost.gpt import Copy, DiskTable, Fault
+from signpost.gpt import Copy, Fault
 from signpost.sets import PartitionSet, SetName
 
 
@@ -183,7 +183,7 @@ def has_boot_ever_succeeded() -> None:
 
 @_command(name="rewrite-table", example="signpost rewrite-table")
 def rewrite_table() -> None:
-    """Write both copies of the partition table anew, repairing whatever is bad."""
+    """Write both copies of the partition table anew, repairing whichever is bad."""
     _apply(lambda unchanged: unchanged, rewrite=True)
 
 
@@ -262,7 +262,7 @@ def _facts(found: disk.BootDisk) -> dict[str, object]:
             "mbr": str(table.mbr),
             "primary": _copy_fact(table.primary),
             "backup": _copy_fact(table.backup),
-            "faults": _faults(table),
+            "faults": list(table.faults),
         },
         "active": found.state.active,
         "next": state.next_set(found.state),
@@ -333,23 +333,15 @@ def _boots(found: disk.BootDisk, name: SetName) -> str:
 
 
 def _table_words(found: disk.BootDisk) -> str:
-    words = list(found.table.faults or ["both copies good"])
-    if found.table.mbr_fault:
-        words.append(found.table.mbr_fault)
-    if found.table.mbr != "protective":
-        words.append(f"{found.table.mbr} MBR")
-    return "; ".join(words)
-
-
-def _faults(table: DiskTable) -> list[str]:
-    """Return all that `rewrite-table` would repair."""
-    return [*table.faults, *([table.mbr_fault] if table.mbr_fault else [])]
+    words = "; ".join(found.table.faults) or "both copies good"
+    mbr = found.table.mbr
+    return words if mbr == "protective" else f"{words}; {mbr} MBR"
 
 
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
     notes += _warnings(found)
-    if _faults(found.table):
+    if found.table.faults:
         notes.append("`signpost rewrite-table` repairs the partition table.")
     return notes
 

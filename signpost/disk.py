@@ -159,9 +159,8 @@ def change(
         for step in steps:
             disk.write_step(step, before.table.sector_size)
         after = _read_open(disk, location)
-        _require_written(after, entries, rewrite=rewrite)
-    repaired = _repaired_by(before.table, rewrite=rewrite)
-    return Change(before=before, after=after, repaired=repaired, steps=steps)
+        _require_written(after, entries)
+    return Change(before=before, after=after, repaired=before.table.faults, steps=steps)
 
 
 def require_writable(location: Location) -> None:
@@ -206,14 +205,8 @@ def _place(partition: gpt.Partition) -> tuple[object, ...]:
     )
 
 
-def _repaired_by(table: gpt.DiskTable, *, rewrite: bool) -> tuple[str, ...]:
-    if rewrite and table.mbr_fault:
-        return (*table.faults, table.mbr_fault)
-    return table.faults
-
-
-def _require_written(after: BootDisk, entries: bytes, *, rewrite: bool) -> None:
-    faults = _repaired_by(after.table, rewrite=rewrite)
+def _require_written(after: BootDisk, entries: bytes) -> None:
+    faults = after.table.faults
     if faults or after.table.authority.entries != entries:
         detail = "; ".join(faults) or "the partition table is not the one that was written"
         raise DiskError(

@@ -35,7 +35,6 @@ _LITTLE_ENDIAN: Final = b"\xff\xfe"
 UNUSED: Final = bytes(16)
 _MBR_RECORDS: Final = range(446, 510, 16)
 _MBR_TYPE_PROTECTIVE: Final = 0xEE
-_MBR_LARGEST: Final = 0xFFFFFFFF
 _MAX_ARRAY_BYTES: Final = 1 << 20
 """64 times the usual array: a bound on memory, far above any real table."""
 
@@ -128,15 +127,11 @@ class Fault(NamedTuple):
 
 
 class DiskTable(NamedTuple):
-    """What stands on a disk: both copies, good or faulty, at least one of them good.
-
-    `mbr_sectors` is how many sectors the protective record claims, 0 where there is none.
-    """
+    """What stands on a disk: both copies, good or faulty, at least one of them good."""
 
     sector_size: int
     sector_count: int
     mbr: Mbr
-    mbr_sectors: int
     primary: Copy | Fault
     backup: Copy | Fault
 
@@ -162,17 +157,6 @@ class DiskTable(NamedTuple):
         if not self.primary.agrees_with(self.backup):
             return ("backup copy: differs from the primary",)
         return ()
-
-    @property
-    def mbr_fault(self) -> str | None:
-        """How the protective record misstates the size of the disk, in words; None if it does not.
-
-        Every reader takes it as it is, so that only a rewrite repairs it: LBA 0 has no second copy.
-        """
-        claimed = self.mbr_sectors
-        if self.mbr is not Mbr.PROTECTIVE or claimed in (_covered(self.sector_count), _MBR_LARGEST):
-            return None
-        return f"protective MBR: covers {claimed} of {self.sector_count - 1} sectors"
 
     def _growth(self, primary: Copy) -> str:
         expected = primary.header.alternate_lba
@@ -207,12 +191,10 @@ def load(read: ReadSectors, *, sector_size: int, sector_count: int) -> DiskTable
     """
     if sector_count < 6:
         raise TableError(f"no room for a GUID partition table in {sector_count} sectors")
-    mbr, mbr_sectors = _judge_mbr(read(0, 1))
     table = DiskTable(
         sector_size=sector_size,
         sector_count=sector_count,
-        mbr=mbr,
-        mbr_sectors=mbr_sectors,
+        mbr=_judge_mbr(read(0, 1)),
         primary=_load_copy(read, PRIMARY_LBA, sector_count),
         backup=_load_copy(read, sector_count - 1, sector_count),
     )
@@ -220,36 +202,17 @@ def load(read: ReadSectors, *, sector_size: int, sector_count: int) -> DiskTable
     return table
 
 
-def _judge_mbr(sector: bytes) -> tuple[Mbr, int]:
-    """Return what LBA 0 is, and how many sectors its protective record covers."""
+def _judge_mbr(sector: bytes) -> Mbr:
     if sector[510:512] != b"\x55\xaa":
-        return Mbr.MISSING, 0
-    used = [at for at in _MBR_RECORDS if sector[at + 4] != 0]
-    protective = [at for at in used if _is_protective(sector, at)]
-    if not protective:
-        return Mbr.MISSING, 0
-    kind = Mbr.PROTECTIVE if len(used) == 1 else Mbr.HYBRID
-    return kind, int.from_bytes(sector[protective[0] + 12 : protective[0] + 16], "little")
-
-
-def _is_protective(sector: bytes, at: int) -> bool:
+        return Mbr.MISSING
+    used = [sector[at : at + 16] for at in _MBR_RECORDS if sector[at + 4] != 0]
     # UEFI 2.10, 5.2.3: the protective record begins at LBA 1.
-    first_lba = int.from_bytes(sector[at + 8 : at + 12], "little")
-    return sector[at + 4] == _MBR_TYPE_PROTECTIVE and first_lba == 1
-
-
-def _covered(sector_count: int) -> int:
-    """Return what a protective record says of a disk: UEFI 2.10, table 5.4."""
-    return min(sector_count - 1, _MBR_LARGEST)
-
-
-def renewed_mbr(sector: bytes, sector_count: int) -> bytes:
-    """Return LBA 0 with its protective record covering the whole disk, the rest as it is."""
-    renewed = bytearray(sector)
-    for at in _MBR_RECORDS:
-        if _is_protective(sector, at):
-            struct.pack_into("<I", renewed, at + 12, _covered(sector_count))
-    return bytes(renewed)
+    protective = [
+        r for r in used if r[4] == _MBR_TYPE_PROTECTIVE and int.from_bytes(r[8:12], "little") == 1
+    ]
+    if not protective:
+        return Mbr.MISSING
+    return Mbr.PROTECTIVE if len(used) == 1 else Mbr.HYBRID
 
 
 def _load_copy(read: ReadSectors, lba: int, sector_count: int) -> Copy | Fault:

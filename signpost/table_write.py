@@ -19,7 +19,6 @@ from signpost.gpt import (
     Mbr,
     ReadSectors,
     renewed_header,
-    renewed_mbr,
 )
 
 
@@ -52,8 +51,7 @@ def plan_write(
         table: what stands on the disk now.
         entries: the new entry array in whole sectors.
         read: gives the sectors of the disk, to leave out those that need no change.
-        rewrite: write every sector of both copies, also where the disk already holds the same
-            bytes, and then the protective MBR if it misstates the size of the disk.
+        rewrite: write every sector, also where the disk already holds the same bytes.
 
     Returns:
         Steps to be flushed one by one; none when the disk already holds this table.
@@ -69,15 +67,7 @@ def plan_write(
     _refuse_collisions(layout, table)
     _refuse_to_overwrite_what_is_believed(layout, table)
     writer = _Writer(table=table, layout=layout, read=read, rewrite=rewrite)
-    steps = [step for step in writer.steps(entries) if step.writes]
-    if rewrite and table.mbr_fault:
-        steps.append(_renew_mbr(table, read))
-    return tuple(steps)
-
-
-def _renew_mbr(table: DiskTable, read: ReadSectors) -> Step:
-    sector = renewed_mbr(read(0, 1), table.sector_count)
-    return Step(what="protective MBR", writes=(Write(lba=0, data=sector),))
+    return tuple(step for step in writer.steps(entries) if step.writes)
 
 
 def _refuse_unwritable(table: DiskTable) -> None:

@@ -186,6 +186,7 @@ def run_trial(command: Command, layout: Layout, start: str, path: Path) -> Trial
         disk.change(
             Location(path=path, active=SetName.A), command.transition, rewrite=command.rewrite
         )
+    assert not any(lba == 0 for epoch in epochs for lba, _ in epoch), "LBA 0 has no second copy"
     medium = Medium.of_bytes(image, size)
     finished = Medium.of_bytes(path.read_bytes(), size)
     return Trial(
@@ -203,11 +204,8 @@ def excused(reader: Reader, crash: CrashState, trial: Trial) -> bool:
     """Tell where a reader cannot be served by any order of writing.
 
     Linux without `gpt` never looks at the backup: it sees nothing when LBA 1 itself is garbage, or
-    where entries must be replaced in place. LBA 0 has no second copy for anyone; only rewrite-table
-    writes it, on a disk whose size it misstates.
+    where entries must be replaced in place.
     """
-    if crash.garbage_lba == 0:
-        return True
     if reader is not linux_reader_without_gpt:
         return False
     return crash.garbage_lba == 1 or not trial.layout.has_spare

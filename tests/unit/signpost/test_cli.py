@@ -346,21 +346,6 @@ class TestChanges:
         path.write_bytes(garble(build(spec), spec, Part.PRIMARY_ENTRIES))
         assert answer(on(path, "mark-inactive-valid", "--json"))["repaired"] == [fault]
 
-    def test_rewriting_the_table_of_a_grown_disk_corrects_its_protective_mbr(
-        self, image: Path
-    ) -> None:
-        with image.open("ab") as file:
-            file.write(bytes(2048 * 512))
-        on(image, "mark-inactive-valid")
-        fault = "protective MBR: covers 16383 of 18431 sectors"
-        shown = on(image, "status").stdout.splitlines()
-        assert shown[0] == f"OS disk: {image}  (GPT: both copies good; {fault})"
-        assert shown[-1] == "`signpost rewrite-table` repairs the partition table."
-        assert answer(on(image, "status", "--json"))["table"]["faults"] == [fault]
-        done = on(image, "rewrite-table")
-        assert done.stderr == f"signpost: repaired the partition table: {fault}\n"
-        assert on(image, "status").stdout.splitlines()[0].endswith("(GPT: both copies good)")
-
 
 class TestSelectBoot:
     def test_it_prints_what_to_boot_as_json_and_spends_a_try(self, tmp_path: Path) -> None:

@@ -869,11 +869,7 @@ class TestOtherTools:
         assert "not on the end" in errors_of("sfdisk", "--verify", str(path))
         disk.change(Location(path=path, active=A), unchanged)
         assert "No problems found" in output_of("sgdisk", "-v", str(path))
-        left = errors_of("sfdisk", "--verify", str(path))
-        assert "not on the end" not in left
-        assert "PMBR size mismatch" in left, "a flip writes only what it must"
-        disk.change(Location(path=path, active=A), unchanged, rewrite=True)
-        assert "PMBR size mismatch" not in errors_of("sfdisk", "--verify", str(path))
+        assert "not on the end" not in errors_of("sfdisk", "--verify", str(path))
 
     def test_tables_of_other_tools_are_read(self, tmp_path: Path) -> None:
         spec = an_ab_disk()

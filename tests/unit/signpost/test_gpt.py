@@ -890,48 +890,6 @@ class TestDisksThatChangedTheirSize:
         changed = changed_lbas(larger, written(larger), 512)
         assert changed.isdisjoint(range(spec.backup_entries_lba, spec.sector_count))
 
-    @pytest.mark.parametrize("sector_size", [512, 4096])
-    @pytest.mark.parametrize("slot", range(4))
-    def test_rewriting_a_grown_disk_makes_the_protective_mbr_cover_it(
-        self, slot: int, sector_size: int
-    ) -> None:
-        spec, image = an_image(sector_size=sector_size)
-        sector = bytearray(noise(440) + image[440:sector_size])
-        record = bytes(sector[446:462])
-        sector[446:462] = bytes(16)
-        sector[446 + 16 * slot : 462 + 16 * slot] = record
-        larger = grown(with_sector(image, spec, 0, bytes(sector)), spec, 100)
-        table = load(larger, sector_size)
-        whole = spec.sector_count + 99
-        assert table.mbr_fault == f"protective MBR: covers {whole - 100} of {whole} sectors"
-        steps = plan(larger, sector_size, {}, rewrite=True)
-        assert whats(steps)[-1] == "protective MBR", "the only sector without a copy comes last"
-        after = applied(larger, steps, sector_size)
-        assert load(after, sector_size).mbr_fault is None
-        size_at = 446 + 16 * slot + 12
-        sector[size_at : size_at + 4] = whole.to_bytes(4, "little")
-        assert after[:sector_size] == sector, "nothing else of LBA 0 may change"
-
-    def test_a_flip_on_a_grown_disk_leaves_the_mbr_alone(self) -> None:
-        spec, image = an_image()
-        larger = grown(image, spec, 100)
-        assert 0 not in planned_lbas(plan(larger))
-        assert load(written(larger)).mbr_fault
-
-    @pytest.mark.parametrize("claimed", [0xFFFFFFFF, None])
-    def test_an_mbr_that_covers_the_disk_is_not_written(self, claimed: int | None) -> None:
-        spec, image = an_image()
-        if claimed is not None:
-            image = with_sector(image, spec, 0, image[:458] + claimed.to_bytes(4, "little"))
-        assert load(image).mbr_fault is None
-        assert 0 not in planned_lbas(plan(image, rewrite=True))
-
-    def test_the_mbr_of_a_disk_beyond_32_bits_claims_all_that_it_can(self) -> None:
-        _, image = an_image()
-        table = load(image)._replace(sector_count=2**33)
-        assert table._replace(mbr_sectors=2**32 - 1).mbr_fault is None
-        assert gpt.renewed_mbr(image[:512], 2**33)[458:462] == b"\xff" * 4
-
     def test_a_grown_disk_whose_primary_is_bad_has_no_table(self) -> None:
         spec, image = an_image()
         with pytest.raises(TableError, match=r"^no valid GUID partition table"):
