@@ -74,16 +74,27 @@ class OpenDisk:
     def _read(self, offset: int, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
-            try:
-                piece = os.pread(self._descriptor, length - len(data), offset + len(data))
-            except OSError as err:
-                raise DiskError(
-                    f"cannot read {self.path} at byte {offset + len(data)}: {err.strerror}"
-                ) from err
+            piece = self._read_piece(offset + len(data), length - len(data))
             if not piece:
                 raise DiskError(f"{self.path} ends at byte {offset + len(data)} while being read")
             data += piece
         return bytes(data)
+
+    def _read_piece(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as err:
+            piece = self._read_past_the_cache(offset, length) if self.is_device else None
+            if piece is not None:
+                return piece
+            raise DiskError(f"cannot read {self.path} at byte {offset}: {err.strerror}") from err
+
+    def _read_past_the_cache(self, offset: int, length: int) -> bytes | None:
+        """Read no more than was asked for: the cache fails on a bad neighbour in its page, too."""
+        with suppress(OSError), _aligned(length) as view, self._past_the_cache():
+            count = os.preadv(self._descriptor, [view], offset)
+            return bytes(view[:count])
+        return None
 
     def write_step(self, step: "Step", sector_size: int) -> None:
         """Write the sectors of one step and flush them to the medium.
@@ -107,7 +118,7 @@ class OpenDisk:
 
     @contextmanager
     def _past_the_cache(self) -> Iterator[None]:
-        """Write to a device sector by sector: the cache would write whole pages around each."""
+        """Read or write the very sectors of a device: the cache takes whole pages around them."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
         try:
             if self.is_device:
@@ -120,10 +131,7 @@ class OpenDisk:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 
     def _write(self, offset: int, data: bytes) -> None:
-        import mmap  # noqa: PLC0415 -- reading does without, and is faster
-
-        # O_DIRECT wants aligned memory, and an anonymous map begins with a page.
-        with mmap.mmap(-1, len(data)) as aligned, memoryview(aligned) as view:
+        with _aligned(len(data)) as view:
             view[:] = data
             done = 0
             while done < len(data):
@@ -139,6 +147,15 @@ class OpenDisk:
         end = -(-(offset + length) // _PAGE) * _PAGE
         with suppress(OSError):  # advice: without it, less is proven but nothing is wrong
             os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _aligned(length: int) -> Iterator[memoryview]:
+    """Lend memory that O_DIRECT takes: an anonymous map begins with a page."""
+    import mmap  # noqa: PLC0415 -- reading does without, and is faster
+
+    with mmap.mmap(-1, length) as memory, memoryview(memory) as view:
+        yield view
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Serves the file of the parameter `file`. Before every request it looks for the f
     first, end  the bytes that it concerns, the whole disk if left out
     errno       what the request fails with, by name
     flip        true: the first byte of what is read comes out changed
+    mends       true: a write to these bytes ends the fault, as disks replace a bad sector
 """
 
 import errno
@@ -19,6 +20,7 @@ import nbdkit  # type: ignore[import-not-found]  # nbdkit brings it
 
 API_VERSION = 2
 _parameters: dict[str, str] = {}
+_mended: list[dict[str, Any]] = []
 
 
 def config(key: str, value: str) -> None:
@@ -61,6 +63,8 @@ def pread(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
 def pwrite(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
     _fail("pwrite", offset, offset + len(buffer))
     os.pwrite(disk, buffer, offset)
+    touched = (f for f in _all_faults() if _concerns(f, offset, offset + len(buffer)))
+    _mended.extend(fault for fault in touched if fault.get("mends"))
 
 
 def flush(disk: int, _flags: int) -> None:
@@ -69,18 +73,24 @@ def flush(disk: int, _flags: int) -> None:
 
 
 def _faults(operation: str, first: int, end: int) -> list[dict[str, Any]]:
-    try:
-        with io.open(_parameters["faults"]) as file:  # noqa: UP020 -- nbdkit calls our open
-            faults = json.load(file)
-    except FileNotFoundError:
-        return []
     return [
         fault
-        for fault in faults
-        if fault["op"] == operation
-        and fault.get("first", 0) < end
-        and first < fault.get("end", 1 << 62)
+        for fault in _all_faults()
+        if fault["op"] == operation and _concerns(fault, first, end) and fault not in _mended
     ]
+
+
+def _all_faults() -> list[dict[str, Any]]:
+    try:
+        with io.open(_parameters["faults"]) as file:  # noqa: UP020 -- nbdkit calls our open
+            faults: list[dict[str, Any]] = json.load(file)
+    except FileNotFoundError:
+        return []
+    return faults
+
+
+def _concerns(fault: dict[str, Any], first: int, end: int) -> bool:
+    return bool(fault.get("first", 0) < end and first < fault.get("end", 1 << 62))
 
 
 def _fail(operation: str, first: int, end: int) -> None:
