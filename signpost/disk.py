@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from signpost import gpt
-from signpost.errors import DiskError, SetError, TableError
+from signpost.errors import DiskError, SetError, SignpostError, TableError
 from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
 from signpost.open_disk import OpenDisk, opened
 from signpost.osdisk import StrPath, find_os_disk, find_partition_node
@@ -156,10 +156,7 @@ def change(
             _require_same_partitions(before, expected)
         entries = before.table.with_attributes(_attributes(before, transition(before.state)))
         steps = _plan(disk, before, entries, rewrite=rewrite)
-        for step in steps:
-            disk.write_step(step, before.table.sector_size)
-        after = _read_open(disk, location)
-        _require_written(after, entries)
+        after = _write(disk, location, before=before, entries=entries, steps=steps)
     return Change(before=before, after=after, repaired=before.table.faults, steps=steps)
 
 
@@ -205,14 +202,57 @@ def _place(partition: gpt.Partition) -> tuple[object, ...]:
     )
 
 
+def _write(
+    disk: OpenDisk,
+    location: Location,
+    *,
+    before: BootDisk,
+    entries: bytes,
+    steps: "tuple[Step, ...]",
+) -> BootDisk:
+    """Write step by step and read back; whatever fails, say which flags count then.
+
+    The first step that fails is the last one: while one copy cannot be written the other stays as
+    it is, else a cut could lose both.
+    """
+    try:
+        for step in steps:
+            disk.write_step(step, before.table.sector_size)
+        after = _read_open(disk, location)
+        _require_written(after, entries)
+    except SignpostError as err:
+        outcome = _which_flags_count(disk, location, before=before, wanted=entries)
+        raise DiskError(
+            f"{err}. {outcome}. The disk may be failing: replace it if `signpost rewrite-table` "
+            "fails too"
+        ) from err
+    return after
+
+
 def _require_written(after: BootDisk, entries: bytes) -> None:
     faults = after.table.faults
     if faults or after.table.authority.entries != entries:
         detail = "; ".join(faults) or "the partition table is not the one that was written"
-        raise DiskError(
-            f"{after.path} did not keep what was written: {detail}. "
-            "The disk may be failing; do not reboot before `signpost status` shows both copies good"
+        raise DiskError(f"{after.path} did not keep what was written: {detail}")
+
+
+def _which_flags_count(
+    disk: OpenDisk, location: Location, *, before: BootDisk, wanted: bytes
+) -> str:
+    """Say what boot loaders find after a write that failed."""
+    try:
+        table = _read_open(disk, location).table
+    except SignpostError as err:
+        return f"What is left cannot be read now ({err})"
+    copy = "primary" if isinstance(table.primary, gpt.Copy) else "backup"
+    if table.authority.entries == before.table.authority.entries:
+        return (
+            f"As the disk reads now, the old flags count, in the {copy} copy; none are changed "
+            "while the other copy cannot be written"
         )
+    if table.authority.entries == wanted:
+        return f"As the disk reads now, the new flags count, in the {copy} copy"
+    return f"As the disk reads now, the {copy} copy counts: neither the old table nor the new one"
 
 
 def _attributes(disk: BootDisk, wanted: BootState) -> dict[int, int]:

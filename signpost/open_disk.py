@@ -104,33 +104,37 @@ class OpenDisk:
                 is whole.
         """
         try:
-            with self._past_the_cache():
-                for write in step.writes:
-                    self._write(write.lba * sector_size, write.data)
+            for write in step.writes:
+                self._write(write.lba * sector_size, write.data)
             os.fsync(self._descriptor)
         except OSError as err:
-            raise DiskError(
-                f"cannot write the {step.what} to {self.path}: {err.strerror}. The table is whole, "
-                "with either the old flags or the new ones; `signpost status` shows which"
-            ) from err
-        for write in step.writes:
-            self._forget_cached(write.lba * sector_size, len(write.data))
+            raise DiskError(f"cannot write the {step.what} to {self.path}: {err.strerror}") from err
+        finally:
+            for write in step.writes:
+                self._forget_cached(write.lba * sector_size, len(write.data))
 
     @contextmanager
     def _past_the_cache(self) -> Iterator[None]:
         """Read or write the very sectors of a device: the cache takes whole pages around them."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        try:
-            if self.is_device:
-                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
-        except OSError:  # a device that has no way around the cache
-            flags &= ~os.O_DIRECT
+        if self.is_device:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
         try:
             yield
         finally:
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 
     def _write(self, offset: int, data: bytes) -> None:
+        try:
+            with self._past_the_cache():
+                self._write_all(offset, data)
+        except OSError as err:
+            if err.errno != errno.EINVAL:
+                raise
+            # A device that has no way around the cache, or promised one and refuses what comes.
+            self._write_all(offset, data)
+
+    def _write_all(self, offset: int, data: bytes) -> None:
         with _aligned(len(data)) as view:
             view[:] = data
             done = 0

@@ -79,3 +79,28 @@ class TestOneUnreadableSectorOfATable:
         assert again["table"]["faults"] == []
         marked = command == "mark-successful-boot"
         assert flags_on(content) == ON_TRIAL._replace(successful=int(marked))
+
+
+class TestABackupForGoodUnusable:
+    """The last sector is dead: the two decisions are recorded in docs/adr/0001."""
+
+    def test_one_that_takes_no_write_keeps_everything_as_it_is_and_says_so(
+        self, table_disk: FaultDevice, content: Path
+    ) -> None:
+        primary = content.read_bytes()[: 66 * 512]
+        table_disk.set_faults(bad_sector(SPEC.last_lba, "pwrite"))
+        done = signpost(table_disk, "mark-successful-boot")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "cannot write the backup header to " in done.stderr
+        assert "the old flags count, in the primary copy; none are changed while" in done.stderr
+        assert content.read_bytes()[: 66 * 512] == primary
+
+    def test_one_that_takes_a_write_but_is_not_read_back_leaves_the_new_flags_and_says_so(
+        self, table_disk: FaultDevice, content: Path
+    ) -> None:
+        table_disk.set_faults(bad_sector(SPEC.last_lba))
+        done = signpost(table_disk, "mark-successful-boot")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "did not keep what was written: backup copy: cannot read " in done.stderr
+        assert "the new flags count, in the primary copy. The disk may be failing" in done.stderr
+        assert flags_on(content) == ON_TRIAL._replace(successful=1)
