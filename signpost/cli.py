@@ -6,7 +6,8 @@ in health checks and prompts.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 
 import click
@@ -198,6 +199,11 @@ def select_boot() -> None:
     chosen = state.next_set(changed.before.state)
     if chosen is None:
         raise AssertionError("select_boot returned without a set")
+    with _telling_of(changed):
+        _print_chosen(changed, chosen)
+
+
+def _print_chosen(changed: disk.Change, chosen: SetName) -> None:
     found = changed.after.sets[chosen]
     if _as_json():
         partitions = disk.describe(found, changed.after)
@@ -210,18 +216,36 @@ def select_boot() -> None:
         click.echo(f"boot set {chosen} (partitions {numbers}), {_tries(flags)} left")
 
 
+@contextmanager
+def _telling_of(changed: disk.Change) -> Iterator[None]:
+    """Print the result of a change; where that fails, say that the change stands all the same."""
+    try:
+        yield
+    except OSError as err:
+        forget_stdout()
+        done = "the change was made" if changed.steps else "nothing had to be changed"
+        raise SignpostError(f"{done}, but the result cannot be printed: {err.strerror}") from err
+
+
 def _apply(transition: disk.Transition, *, rewrite: bool = False) -> None:
     changed = disk.change(_location(), transition, rewrite=rewrite)
-    if _as_json():
-        _print_json(
-            {
-                "before": _facts(changed.before),
-                "after": _facts(changed.after),
-                "repaired": list(changed.repaired),
-                "written": bool(changed.steps),
-            }
-        )
-        return
+    with _telling_of(changed):
+        if _as_json():
+            _print_json(_change_facts(changed))
+        else:
+            _print_change(changed, rewrite=rewrite)
+
+
+def _change_facts(changed: disk.Change) -> dict[str, object]:
+    return {
+        "before": _facts(changed.before),
+        "after": _facts(changed.after),
+        "repaired": list(changed.repaired),
+        "written": bool(changed.steps),
+    }
+
+
+def _print_change(changed: disk.Change, *, rewrite: bool) -> None:
     _print_repairs(changed)
     for name, flags in changed.after.state.flags.items():
         old = changed.before.state.flags[name]

@@ -432,10 +432,24 @@ class TestErrors:
         assert done.stderr.count("\n") == 1
         assert path.read_bytes() == before
 
-    def test_a_result_that_cannot_be_printed_is_one_line_too(self, image: Path) -> None:
+    @pytest.mark.parametrize(
+        ("command", "words"),
+        [
+            (["status"], "cannot print the result"),
+            (["has-boot-ever-succeeded"], "cannot print the result"),
+            (["mark-inactive-valid"], "the change was made, but the result cannot be printed"),
+            (["rewrite-table"], "the change was made, but the result cannot be printed"),
+            (["rewrite-table", "--json"], "the change was made, but the result cannot be printed"),
+            (["select-boot"], "nothing had to be changed, but the result cannot be printed"),
+        ],
+    )
+    def test_a_result_that_cannot_be_printed_is_one_line_too(
+        self, image: Path, command: list[str], words: str
+    ) -> None:
+        on(image, "mark-successful-boot")
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
-                [SIGNPOST, "--disk", image, "status"],
+                [SIGNPOST, "--disk", image, "--active", "A", *command],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -443,7 +457,26 @@ class TestErrors:
                 env=environment(),
             )
         assert done.returncode == 1
-        assert done.stderr == "signpost: cannot print the result: No space left on device\n"
+        assert done.stderr == f"signpost: {words}: No space left on device\n"
+        staged = STAGED if command == ["mark-inactive-valid"] else Flags(0, 0, 0)
+        assert flags_on(image)[1] == staged
+
+    def test_a_change_whose_reader_is_gone_says_that_it_was_made(self, image: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as gone:
+            done = subprocess.run(
+                [SIGNPOST, "--disk", image, "--active", "A", "mark-inactive-valid"],
+                stdout=gone,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                env=environment(),
+            )
+        assert done.returncode == 1
+        assert done.stderr == (
+            "signpost: the change was made, but the result cannot be printed: Broken pipe\n"
+        )
 
     def test_an_interrupted_command_says_what_is_left(self, image: Path) -> None:
         with image.open("rb") as other:
