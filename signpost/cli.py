@@ -17,7 +17,7 @@ from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
 from signpost.gpt import Copy, Fault
-from signpost.sets import PartitionSet, SetName
+from signpost.sets import BOTTLEROCKET_PRIVATE, PartitionSet, SetName
 
 
 def _make_options() -> list[click.Option]:
@@ -136,7 +136,7 @@ def status() -> None:
 @_command(name="mark-successful-boot", example="signpost mark-successful-boot")
 def mark_successful_boot() -> None:
     """Mark the running set as good: its health checks have passed."""
-    _apply(state.mark_successful_boot)
+    _apply(state.mark_successful_boot, marks_success=True)
 
 
 @_command(name="clear-inactive", example="signpost clear-inactive")
@@ -175,10 +175,13 @@ def rollback_to_inactive() -> None:
 )
 def has_boot_ever_succeeded() -> None:
     """Print `true` if any boot of this machine was ever marked successful, else nothing."""
-    succeeded = disk.read(_location()).state.ever_succeeded
+    found = disk.read(_location())
+    succeeded, unkept = found.state.ever_succeeded, _unkept_success(found)
     if _as_json():
-        _print_json({"has_boot_ever_succeeded": succeeded})
-    elif succeeded:
+        _print_json({"has_boot_ever_succeeded": succeeded, "warnings": unkept})
+        return
+    _print_to_stderr(unkept)
+    if succeeded:
         click.echo("true")
 
 
@@ -227,13 +230,33 @@ def _telling_of(changed: disk.Change) -> Iterator[None]:
         raise SignpostError(f"{done}, but the result cannot be printed: {err.strerror}") from err
 
 
-def _apply(transition: disk.Transition, *, rewrite: bool = False) -> None:
+def _apply(
+    transition: disk.Transition, *, rewrite: bool = False, marks_success: bool = False
+) -> None:
     changed = disk.change(_location(), transition, rewrite=rewrite)
+    unkept = _unkept_success(changed.after) if marks_success else []
     with _telling_of(changed):
         if _as_json():
-            _print_json(_change_facts(changed))
+            _print_json({**_change_facts(changed), "warnings": unkept + _warnings(changed.after)})
         else:
+            _print_to_stderr(unkept)
             _print_change(changed, rewrite=rewrite)
+
+
+def _unkept_success(found: disk.BootDisk) -> list[str]:
+    """Warn where the disk has no place for the mark that outlives both sets."""
+    if found.sets.private is not None:
+        return []
+    warning = (
+        f"{found.path} has no PRIVATE partition (type {BOTTLEROCKET_PRIVATE}) to keep that a boot "
+        "of this machine succeeded: `signpost has-boot-ever-succeeded` will never print `true`"
+    )
+    return [warning]
+
+
+def _print_to_stderr(warnings: list[str]) -> None:
+    for warning in warnings:
+        click.echo(f"signpost: {warning}", err=True)
 
 
 def _change_facts(changed: disk.Change) -> dict[str, object]:
@@ -264,8 +287,7 @@ def _print_change(changed: disk.Change, *, rewrite: bool) -> None:
 
 
 def _print_repairs(changed: disk.Change) -> None:
-    for fault in changed.repaired:
-        click.echo(f"signpost: repaired the partition table: {fault}", err=True)
+    _print_to_stderr([f"repaired the partition table: {fault}" for fault in changed.repaired])
 
 
 def _words(flags: BootFlags) -> str:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from signpost.cli import cli
 from tests.helpers.disk_tools import disk_tool
 from tests.helpers.gpt_builder import (
+    PRIVATE,
     DiskSpec,
     Flags,
     Mbr,
@@ -24,6 +25,7 @@ from tests.helpers.gpt_builder import (
     an_ab_disk,
     build,
     garble,
+    with_entry_fields,
     write_image,
 )
 from tests.helpers.gpt_readers import Medium, uefi_reader
@@ -316,7 +318,8 @@ class TestChanges:
         before = on(image, "has-boot-ever-succeeded")
         assert (before.returncode, before.stdout) == (0, "")
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
-            "has_boot_ever_succeeded": False
+            "has_boot_ever_succeeded": False,
+            "warnings": [],
         }
         marked = on(image, "mark-successful-boot")
         assert marked.stdout.splitlines() == [
@@ -325,8 +328,30 @@ class TestChanges:
         ]
         assert signpost("--disk", image, "has-boot-ever-succeeded").stdout == "true\n"
         assert answer(on(image, "has-boot-ever-succeeded", "--json")) == {
-            "has_boot_ever_succeeded": True
+            "has_boot_ever_succeeded": True,
+            "warnings": [],
         }
+
+    def test_a_disk_with_no_place_for_the_first_success_says_so(self, tmp_path: Path) -> None:
+        spec = an_ab_disk(a=Flags(1, 1, 0))
+        path = tmp_path / "os.img"
+        path.write_bytes(with_entry_fields(build(spec), spec, PRIVATE, type_guid=b"\x01" * 16))
+        warning = (
+            f"{path} has no PRIVATE partition (type 440408bb-eb0b-4328-a6e5-a29038fad706) to keep "
+            "that a boot of this machine succeeded: `signpost has-boot-ever-succeeded` will never "
+            "print `true`"
+        )
+        marked = on(path, "mark-successful-boot")
+        assert (marked.returncode, marked.stderr) == (0, f"signpost: {warning}\n")
+        assert flags_on(path)[0] == Flags(1, 1, 1)
+        assert warning in answer(on(path, "mark-successful-boot", "--json"))["warnings"]
+        asked = on(path, "has-boot-ever-succeeded")
+        assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", f"signpost: {warning}\n")
+        assert answer(on(path, "has-boot-ever-succeeded", "--json")) == {
+            "has_boot_ever_succeeded": False,
+            "warnings": [warning],
+        }
+        assert on(path, "clear-inactive").stderr == ""
 
     def test_rewriting_the_table_repairs_it_and_says_what(self, tmp_path: Path) -> None:
         spec = an_ab_disk()
