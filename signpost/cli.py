@@ -16,7 +16,7 @@ from signpost import disk, state
 from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line, shared_options
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
-from signpost.gpt import Copy, Fault
+from signpost.gpt import Copy, Fault, Mbr
 from signpost.sets import BOTTLEROCKET_PRIVATE, PartitionSet, SetName
 
 
@@ -126,11 +126,12 @@ def _interruptible(run: Callable[[], None]) -> Callable[[], None]:
 @_command(name="status", example="signpost status")
 def status() -> None:
     """Print both sets, which one is running and which one boots next."""
-    found = disk.read(_location())
+    location = _location()
+    found = disk.read(location)
     if _as_json():
         _print_json(_facts(found))
     else:
-        click.echo("\n".join(_status_lines(found)))
+        click.echo("\n".join([*_status_lines(found), *_repair_notes(found, location)]))
 
 
 @_command(name="mark-successful-boot", example="signpost mark-successful-boot")
@@ -386,10 +387,17 @@ def _table_words(found: disk.BootDisk) -> str:
 
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
-    notes += _warnings(found)
-    if found.table.faults:
-        notes.append("`signpost rewrite-table` repairs the partition table.")
-    return notes
+    return notes + _warnings(found)
+
+
+def _repair_notes(found: disk.BootDisk, location: disk.Location) -> list[str]:
+    """Say what mends the table: a command of ours only where it would not refuse."""
+    is_protected = found.table.mbr is Mbr.PROTECTIVE
+    if is_protected and not found.table.faults:
+        return []
+    if obstacle := disk.why_not_writable(location):
+        return [f"No command can change the flags: {obstacle}."]
+    return ["`signpost rewrite-table` repairs the partition table."]
 
 
 def _warnings(found: disk.BootDisk) -> list[str]:

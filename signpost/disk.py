@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from signpost import gpt
 from signpost.errors import DiskError, SetError, SignpostError, TableError
@@ -26,6 +26,20 @@ if TYPE_CHECKING:
     from signpost.table_write import Step
 
 Transition = Callable[[BootState], BootState]
+
+# LBA 0 has no second copy, so writing it is left to a person.
+_GDISK: Final = "`gdisk {path}` with the commands x, n, w and y (and the GPT, if it asks)"
+_MBR_REMEDIES: Final = {
+    gpt.Mbr.PROTECTIVE: "",
+    gpt.Mbr.HYBRID: (
+        f". The machine boots as it did. If nothing else boots by it, {_GDISK} replaces it by a "
+        "protective one"
+    ),
+    gpt.Mbr.MISSING: (
+        ". Firmware and boot loaders may not find the partitions either: before the next reboot, "
+        f"{_GDISK} writes one"
+    ),
+}
 
 
 class Location(NamedTuple):
@@ -173,6 +187,23 @@ def require_writable(location: Location) -> None:
         _plan(disk, found, found.table.authority.entries, rewrite=True)
 
 
+def why_not_writable(location: Location) -> str | None:
+    """Say why the table of a disk must not be written, and the way out; None if it may be.
+
+    Raises:
+        DiskError: the disk cannot be opened, locked or read.
+        TableError: it holds no trustworthy GUID partition table.
+        SetError: its partitions form no A/B sets.
+    """
+    with opened(location.path, os.O_RDONLY, fcntl.LOCK_SH) as disk:
+        found = _read_open(disk, location)
+        try:
+            _plan(disk, found, found.table.authority.entries, rewrite=True)
+        except TableError as err:
+            return str(err)
+    return None
+
+
 def _plan(disk: OpenDisk, found: BootDisk, entries: bytes, *, rewrite: bool) -> "tuple[Step, ...]":
     from signpost.table_write import plan_write  # noqa: PLC0415 -- reading does without
 
@@ -180,7 +211,8 @@ def _plan(disk: OpenDisk, found: BootDisk, entries: bytes, *, rewrite: bool) -> 
     try:
         return plan_write(found.table, entries, read=read_sectors, rewrite=rewrite)
     except TableError as err:
-        raise TableError(f"{disk.path}: {err}") from err
+        remedy = _MBR_REMEDIES[found.table.mbr].format(path=disk.path)
+        raise TableError(f"{disk.path}: {err}{remedy}") from err
 
 
 def _require_same_partitions(found: BootDisk, expected: Sets) -> None:

@@ -8,12 +8,13 @@ import pytest
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
-def disk_tool(*command: str) -> str:
+def disk_tool(*command: str, script: str = "") -> str:
     """Run a program to its success and return what it prints; skip the test if it is not here."""
     if shutil.which(command[0], path=PATH) is None:
         pytest.skip(f"{command[0]} is not installed: nothing was compared with it")
     done = subprocess.run(
         command,
+        input=script,
         capture_output=True,
         text=True,
         env={"PATH": PATH, "LC_ALL": "C"},

@@ -25,6 +25,7 @@ from tests.helpers.gpt_builder import (
     an_ab_disk,
     build,
     garble,
+    noise,
     with_entry_fields,
     write_image,
 )
@@ -140,6 +141,43 @@ class TestStatus:
     def test_it_names_a_hybrid_mbr(self, tmp_path: Path) -> None:
         done = on(an_image(tmp_path, mbr=Mbr.HYBRID), "status")
         assert done.stdout.splitlines()[0].endswith("(GPT: both copies good; hybrid MBR)")
+
+    @pytest.mark.parametrize("part", [None, *Part], ids=str)
+    @pytest.mark.parametrize("mbr", [Mbr.HYBRID, Mbr.MISSING])
+    def test_what_it_advises_where_no_command_can_write_restores_lba_0(
+        self, tmp_path: Path, mbr: Mbr, part: Part | None
+    ) -> None:
+        spec = an_ab_disk(mbr=mbr, b=STAGED)
+        path = tmp_path / "os.img"
+        content = build(spec)
+        path.write_bytes(garble(content, spec, part) if part else content)
+        said = on(path, "status").stdout.splitlines()[-1]
+        assert said.startswith(f"No command can change the flags: {path}: LBA 0 holds ")
+        assert "rewrite-table" not in said
+        assert said.removeprefix("No command can change the flags: ") == (
+            on(path, "rewrite-table").stderr.strip().removeprefix("signpost: ") + "."
+        )
+        advice = re.search(r"`gdisk (\S+)` with the commands x, n, w and y \(and the GPT,", said)
+        assert advice
+        choice = {Mbr.HYBRID: ["2"], Mbr.MISSING: ["1"]}[mbr] if part else []
+        disk_tool("gdisk", advice[1], script="\n".join([*choice, "x", "n", "w", "y", ""]))
+        if part is None:
+            assert path.read_bytes()[512:] == content[512:]
+        done = on(path, "upgrade-to-inactive")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert flags_on(path) == (Flags(1, 0, 1), Flags(2, 1, 0))
+
+    def test_it_does_not_offer_a_repair_that_would_be_refused(self, tmp_path: Path) -> None:
+        spec = an_ab_disk(
+            primary_entries_lba=2000,
+            first_usable=2048,
+            raw_sectors={16: noise(512), 40: noise(512)},
+        )
+        path = tmp_path / "os.img"
+        path.write_bytes(garble(build(spec), spec, Part.PRIMARY_HEADER))
+        said = on(path, "status").stdout.splitlines()[-1]
+        assert said.startswith(f"No command can change the flags: {path}: the primary header is ")
+        assert on(path, "rewrite-table").returncode == 1
 
     @pytest.mark.parametrize(
         ("name", "boot_b"), [("vda", "vda8"), ("nvme0n1", "nvme0n1p8"), ("loop12", "loop12p8")]
