@@ -166,11 +166,11 @@ def read_versions(trusted_root: bytes, cache: Path) -> RoleVersions | None:
 
 
 def require_content(path: Path, target: Target) -> None:
-    """Check that a file holds what was signed.
+    """Check that a file holds what was signed; what a link leads to may change after the look.
 
     Raises:
         OSError: It cannot be read.
-        ImageError: It holds something else.
+        ImageError: It holds something else, or is a link.
     """
     with _opened(path) as file:
         length = file.seek(0, os.SEEK_END)
@@ -200,7 +200,7 @@ def as_target(info: TargetFile) -> Target:
 
 def _opened(path: Path) -> BufferedReader:
     try:
-        return open_regular_file(path)
+        return open_regular_file(path, follows_link=False)
     except ValueError as err:
         raise ImageError(str(err)) from err
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from updog.commands.output import print_json, print_result, wants_json
-from updog.commands.settings import command, read_config, read_trusted_root
+from updog.commands.settings import command, read_guarded_config, read_trusted_root
 from updog.errors import UpdogError
 from updog.kept_migrations import KeptMigrations, Verdict, verify
 from updog.names import printable
@@ -20,7 +20,7 @@ def migrations(*, action: str) -> None:
     of running; exits with 1 if one is missing, changed or not listed, and must not be run.
     """
     del action  # there is one
-    config = read_config()
+    config = read_guarded_config()
     directory = config.paths.migrations
     kept = verify(read_trusted_root(config), directory)
     if wants_json():

@@ -209,7 +209,16 @@ class TestContent:
         self, kept: Kept, tmp_path: Path, make: Callable[[Path], None]
     ) -> None:
         make(tmp_path / "file")
-        with pytest.raises(ImageError, match="it is no regular file"):
+        with pytest.raises(ImageError, match="regular file"):
+            require_content(tmp_path / "file", kept.trusted().target("manifest.json"))
+
+    def test_a_link_is_refused_although_it_leads_to_what_was_signed(
+        self, kept: Kept, tmp_path: Path
+    ) -> None:
+        """What it leads to could be changed between the look and the use."""
+        (tmp_path / "elsewhere").write_bytes(b"{}")
+        (tmp_path / "file").symlink_to("elsewhere")
+        with pytest.raises(ImageError, match="it is a link, not a regular file"):
             require_content(tmp_path / "file", kept.trusted().target("manifest.json"))
 
     def test_each_of_two_digests_counts(self, kept: Kept, tmp_path: Path) -> None:
