@@ -112,7 +112,7 @@ class Repository:
         """
         now = datetime.now(UTC)
         floor = self._read_floor()
-        self._require_clock(floor, now)
+        self._warn_of_clock(floor, now)
         self._try_each(
             self._metadata_base_urls, lambda base_url: self._refresh_from(base_url, floor, now)
         )
@@ -123,6 +123,7 @@ class Repository:
             updater, trusted = self._refresh_in(directory)
             offered = _as_floor(trusted, now)
             self._require_not_older(floor, offered)
+            self._require_still_valid(trusted, floor, now)
             write_floor(self._floor, raised(floor, offered))
         self._updater = updater
         self._trusted = trusted
@@ -262,14 +263,31 @@ class Repository:
             )
             return None
 
-    def _require_clock(self, floor: Floor | None, now: datetime) -> None:
+    def _warn_of_clock(self, floor: Floor | None, now: datetime) -> None:
         if floor is not None and is_clock_behind(floor, now):
-            raise TrustError(
-                f"cannot trust the metadata at {self._shown}: this machine's clock says "
-                f"{shown(now)}, but metadata was accepted on {shown(floor.accepted_at)} already, "
-                "so what has expired cannot be told; set the clock. If it is right now and was "
-                f"wrong then, remove {self._floor}"
+            _log.warning(
+                "clock",
+                summary=f"this machine's clock says {shown(now)}, but metadata was accepted on "
+                f"{shown(floor.accepted_at)} already: what has expired is judged by the latter",
             )
+
+    def _require_still_valid(self, trusted: Trusted, floor: Floor | None, now: datetime) -> None:
+        """Judge expiry once more, by the floor's time, where the clock has stepped back.
+
+        Not for delegated roles: the snapshot, which is judged, vouches for each by its version.
+        """
+        if floor is None or not is_clock_behind(floor, now):
+            return
+        for role in ROLES:
+            expires: datetime = getattr(trusted, role).expires
+            if expires <= floor.accepted_at:
+                raise TrustError(
+                    f"cannot trust the metadata at {self._shown}: this machine's clock says "
+                    f"{shown(now)}, but metadata was accepted on {shown(floor.accepted_at)} "
+                    f"already, and this {role} expired on {shown(expires)}; set the clock. If it "
+                    "is right now and was wrong then, wait for the publisher to sign anew, or "
+                    f"lower accepted_at in {self._floor}, and leave the versions there"
+                )
 
     def _require_not_older(self, floor: Floor | None, offered: Floor) -> None:
         why = find_rollback(floor, offered) if floor is not None else None

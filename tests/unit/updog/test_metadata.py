@@ -597,18 +597,65 @@ class TestFloor:
         with pytest.raises(TrustError, match="was not refreshed yet"):
             machine.target("image.zst")
 
-    def test_a_clock_that_stepped_back_by_more_than_a_day_is_refused(self, world: World) -> None:
+    def test_what_had_expired_at_the_last_acceptance_is_refused_after_a_step_back(
+        self, world: World
+    ) -> None:
+        """A clock that is set back must not bring to life what has expired."""
         world.refreshed()
-        world.server.requests.clear()
-        when = self.note(world, ahead=timedelta(days=1, hours=1))
+        when = self.note(world, ahead=timedelta(days=7, hours=1))
+        before = world.floor.read_bytes()
         assert re.fullmatch(
             r"this machine's clock says \d{4}-\d\d-\d\d \d\d:\d\d UTC, but metadata was accepted "
-            rf"on {when:%Y-%m-%d %H:%M} UTC already, so what has expired cannot be told; set the "
-            r"clock\. If it is right now and was wrong then, remove "
-            rf"{re.escape(str(world.floor))}",
+            rf"on {when:%Y-%m-%d %H:%M} UTC already, and this root expired on "
+            rf"{world.publisher.expires:%Y-%m-%d %H:%M} UTC; set the clock\. If it is right now "
+            r"and was wrong then, wait for the publisher to sign anew, or lower accepted_at in "
+            rf"{re.escape(str(world.floor))}, and leave the versions there",
             world.distrust(),
         )
-        assert world.server.requests == []
+        assert world.floor.read_bytes() == before
+
+    @pytest.mark.parametrize("days", [1.1, 6])
+    def test_a_clock_that_ran_ahead_within_the_validity_locks_nobody_out(
+        self, world: World, days: float
+    ) -> None:
+        world.refreshed()
+        when = self.note(world, ahead=timedelta(days=days))
+        with structlog.testing.capture_logs() as logs:
+            world.refreshed()
+        assert self.accepted_at(world) == when
+        (warning,) = (each["summary"] for each in logs if each["log_level"] == "warning")
+        assert "is judged by the latter" in warning
+
+    @pytest.mark.parametrize("role", ["timestamp", "snapshot and targets"])
+    def test_each_role_is_judged_by_the_last_acceptance(self, world: World, role: str) -> None:
+        world.refreshed()
+        self.note(world, ahead=timedelta(days=3))
+        if role == "timestamp":
+            world.publisher.publish(timestamp_expires=in_days(2))
+        else:
+            world.publisher.expires = in_days(2)
+            world.publisher.publish(timestamp_expires=in_days(7))
+            role = "snapshot"
+        assert f"this {role} expired on" in world.distrust()
+
+    def test_after_a_step_back_older_versions_are_refused_as_ever(self, world: World) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        self.note(world, ahead=timedelta(days=6))
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3 of timestamp, but version 5" in world.distrust()
+
+    def test_to_lower_the_time_alone_leads_out_and_keeps_the_versions(self, world: World) -> None:
+        self.accept(world, 5)
+        self.note(world, ahead=timedelta(days=30))
+        assert "lower accepted_at" in world.distrust()
+        self.note(world, ahead=timedelta(0))
+        world.refreshed()
+        self.lose_cache(world)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3" in world.distrust()
 
     def test_a_smaller_step_back_is_let_pass_and_remembered(self, world: World) -> None:
         world.refreshed()
