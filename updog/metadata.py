@@ -5,8 +5,9 @@ section 5), as python-tuf implements it, started from the shipped root every tim
 to the cache can outlast a refresh. Refuses on top of it: a repository below the floor of what was
 accepted before, targets without a sha256 or sha512, and target names that are more than flat file
 names. A target is vouched for only when its stream was read to the end. Of several mirrors none is
-trusted more than another: one that serves what was not signed is left for the next. Knows no disk,
-and does not say what a target means.
+trusted more than another: one that serves what was not signed is left for the next, and one that
+has failed to serve a target is asked last from then on. Knows no disk, and does not say what a
+target means.
 
 Usable alone; docs/library.md shows how:
 
@@ -95,7 +96,8 @@ class Repository:
         self._directory = MetadataCache(cache)
         self._trusted_root = trusted_root
         self._metadata_base_urls = _several(metadata_base_url)
-        self._targets_base_urls = _several(targets_base_url)
+        self._targets_base_urls = [each.rstrip("/") for each in _several(targets_base_url)]
+        self._failed_base_urls: set[str] = set()
         self._metadata_base_url = self._metadata_base_urls[0]
         self._transport = transport
         self._fetcher = _Fetcher(transport)
@@ -119,7 +121,9 @@ class Repository:
 
     def _refresh_from(self, base_url: str, floor: Floor | None, now: datetime) -> None:
         self._metadata_base_url = base_url
-        with self._trusting(), self._directory.changing() as directory:
+        # What a half-published mirror shows must not make the next one look old.
+        is_last = base_url == self._metadata_base_urls[-1]
+        with self._trusting(), self._directory.changing(keeps_unfinished=is_last) as directory:
             updater, trusted = self._refresh_in(directory)
             offered = _as_floor(trusted, now)
             self._require_not_older(floor, offered)
@@ -204,6 +208,7 @@ class Repository:
                         return read(chunks)
                 except ImageError as err:
                     failures.append(err)
+                    self._note_failure(urls[number])
                 except TransportError as err:
                     failures.append(err)
                     break  # the stream has tried all the mirrors that are left
@@ -225,7 +230,7 @@ class Repository:
         return self.deliver(target, b"".join)
 
     def _stream_from(self, urls: Sequence[str], target: Target) -> Generator[bytes, None, None]:
-        chunks = self._transport.stream(urls, length=target.length)
+        chunks = self._transport.stream(urls, length=target.length, on_failure=self._note_failure)
         return _verified(chunks, target, source=public_url(urls[0]))
 
     def save(self, target: Target, path: Path) -> None:
@@ -297,6 +302,11 @@ class Repository:
             )
 
     @property
+    def _is_cache_unfinished(self) -> bool:
+        """Tell whether the cache holds more than what was accepted, and so sets the bar higher."""
+        return read_versions(self._trusted_root, self.cache) is None
+
+    @property
     def _rollback_advice(self) -> str:
         return (
             "it is older than what this machine has seen: a stale mirror, or a replay. Only if the "
@@ -347,7 +357,12 @@ class Repository:
         if self._require_trusted().root.consistent_snapshot:
             # TUF specification 6.2: HASH.FILENAME.EXT, with any one of the listed digests.
             prefix = next(iter(target.digests.values())) + "."
-        return [f"{base.rstrip('/')}/{prefix}{target.name}" for base in self._targets_base_urls]
+        bases = sorted(self._targets_base_urls, key=self._failed_base_urls.__contains__)
+        return [f"{base}/{prefix}{target.name}" for base in bases]
+
+    def _note_failure(self, target_url: str) -> None:
+        """Ask a mirror last from now on: the waits for one that is silent add up over the files."""
+        self._failed_base_urls.add(target_url.rpartition("/")[0])
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:
@@ -376,6 +391,11 @@ class Repository:
                 return "the publisher must renew it, unless this machine's clock is wrong"
             case UnsignedMetadataError():
                 return "it is not from this machine's publisher: check metadata_base_url"
+            case BadVersionNumberError() if self._is_cache_unfinished:
+                return (
+                    "a refresh that did not end has seen newer metadata: the repository is half "
+                    "published, or this is a stale mirror; try again later"
+                )
             case BadVersionNumberError():
                 return self._rollback_advice
             case LengthOrHashMismatchError():
