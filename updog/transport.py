@@ -306,6 +306,8 @@ def _failure(download: Download, outcome: Refused | Broken) -> TransportError:
 def _read_file(download: Download) -> Iterator[bytes]:
     """Yield a local file, or its rest; a missing one counts as a 404, as it would on a server."""
     path = Path(unquote(urlsplit(download.url).path))
+    if "\0" in str(path):
+        raise Refused("no file has a name with a null byte")
     try:
         if path.exists() and not path.is_file():
             raise Refused("it is no regular file")
