@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from tuf.api.exceptions import (
@@ -139,8 +140,12 @@ class Repository:
                 _warn_of_last(failures, mirrors)
                 try:
                     return take(mirror)
-                except (TrustError, TransportError) as err:
+                except TrustError as err:
                     failures.append(err)
+                except TransportError as err:
+                    failures.append(err)
+                    if err.status is None:
+                        self._note_silence(mirror)
             raise _together(failures, mirrors) from failures[-1]
 
     @property
@@ -363,6 +368,13 @@ class Repository:
     def _note_failure(self, target_url: str) -> None:
         """Ask a mirror last from now on: the waits for one that is silent add up over the files."""
         self._failed_base_urls.add(target_url.rpartition("/")[0])
+
+    def _note_silence(self, metadata_url: str) -> None:
+        """Ask a server that gave no answer last for targets too."""
+        server = urlsplit(metadata_url).netloc
+        self._failed_base_urls |= {
+            base for base in self._targets_base_urls if urlsplit(base).netloc == server
+        }
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:

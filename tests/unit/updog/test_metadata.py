@@ -1194,6 +1194,18 @@ class TestMirrorsOfTargets:
             assert machine.read(target, max_length=len(CONTENT)) == CONTENT
         assert mirrored.mirror.requests == []
 
+    @pytest.mark.parametrize(
+        ("misbehaviour", "is_last"), [(cut(after_bytes=1), True), (status(404), False)]
+    )
+    def test_one_that_did_not_answer_for_metadata_is_asked_last_for_targets_too(
+        self, mirrored: Mirrored, misbehaviour: Misbehaviour, is_last: bool
+    ) -> None:
+        mirrored.mirror.always("/metadata/timestamp.json", misbehaviour)
+        machine = mirrored.refreshed()
+        mirrored.mirror.requests.clear()
+        machine.read(machine.target("image.zst"), max_length=len(CONTENT))
+        assert (mirrored.mirror.requests == []) == is_last
+
     def test_one_that_has_failed_is_asked_again_when_the_others_fail(
         self, mirrored: Mirrored
     ) -> None:
