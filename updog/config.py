@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -266,7 +267,7 @@ def _check_base_url(key: str, url: str) -> None:
 
 
 def _is_file_address(url: str) -> bool:
-    return url.startswith("file:///")
+    return url.startswith("file:///") and "\0" not in unquote(url)
 
 
 def _check_proxy(url: str | None) -> None:

@@ -4,6 +4,7 @@ Refuses what is no regular file, so that a pipe cannot hold a run up, and what i
 file ever is. Does not judge what a file holds.
 """
 
+import errno
 import os
 import stat
 from io import BufferedReader
@@ -24,15 +25,21 @@ def read_small_file(path: Path, *, limit_bytes: int) -> bytes:
     return data
 
 
-def open_regular_file(path: Path) -> BufferedReader:
+def open_regular_file(path: Path, *, follows_link: bool = True) -> BufferedReader:
     """Open a file for reading.
 
     Raises:
         OSError: It cannot be opened.
-        ValueError: It is no regular file.
+        ValueError: It is no regular file, or is a link that is not to be followed.
     """
     # O_NONBLOCK: else opening a pipe waits for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags if follows_link else flags | os.O_NOFOLLOW)
+    except OSError as err:
+        if err.errno == errno.ELOOP and not follows_link:
+            raise ValueError("it is a link, not a regular file") from err
+        raise
     file = open(descriptor, "rb")  # noqa: PTH123, SIM115 -- a descriptor, which the caller closes
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()

@@ -16,12 +16,12 @@ accepted by, else a stolen key that signed an enormous version would lock the pu
 
 A key that was merely added leaves the floor alone: it ends no attack.
 
-*Does the clock stand before the last acceptance?* By more than a day, expiry cannot be judged, and
-the refresh is refused. Less is what a battery, a time server or a time zone does, and is let pass:
-versions still only rise, the time of the floor never falls, so that in sum metadata can be believed
-for at most one day after its expiry. (To judge by the floor's time instead would refuse good
-metadata on machines whose clock once ran ahead by hours.) How far the floor can lie in the future
-is bounded: what was accepted had not expired by the clock that was too fast.
+*By which time is expiry judged?* By the clock, unless it stands more than a day before the last
+acceptance: then by the time of that acceptance, which whoever set the clock back cannot undo. Less
+is what a battery, a time server or a time zone does, and is let pass: versions still only rise, the
+time of the floor never falls, so that in sum metadata can be believed for at most one day after its
+expiry. That a clock once ran ahead, by a lie of a time server, locks nobody out: what was accepted
+then had not expired by that clock, and what is signed later lasts longer.
 
 A missing file is a first run. A damaged one is as good as none: the cache, which every refresh
 starts from, still forbids what is older; only both together can be lost. Neither a file that was
@@ -86,7 +86,7 @@ def find_rollback(floor: Floor, offered: Floor) -> str | None:
 
 
 def is_clock_behind(floor: Floor, now: datetime) -> bool:
-    """Tell whether the clock has stepped back too far to judge what has expired."""
+    """Tell whether the clock has stepped back too far to judge by it what has expired."""
     return now + CLOCK_TOLERANCE < floor.accepted_at
 
 

@@ -27,7 +27,7 @@ from updog.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifes
 from updog.metadata_cache import copy_files
 from updog.migrations import find_chain
 from updog.names import printable
-from updog.proof import Trusted, prove, require_content
+from updog.proof import Trusted, UnsignedError, prove, require_content
 
 if TYPE_CHECKING:
     from updog.metadata import Repository
@@ -37,6 +37,11 @@ _TARGETS: Final = "targets"
 _METADATA: Final = "metadata"
 
 _LONGEST_VERSIONS_BYTES: Final = 4096
+
+_OTHER_KEYS: Final = (
+    "; if the root that came with this system has replaced the online keys, do not run them: its "
+    "publisher must keep listing the old ones in the root of the release that migrations lead to"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +139,15 @@ def verify(trusted_root: bytes, directory: Path) -> KeptMigrations | None:
     try:
         if _is_empty(kept):
             return None
+        if (kept / _TARGETS).is_symlink():
+            raise TrustError(f"{kept / _TARGETS} is a link")  # it could lead elsewhere after this
         running, goal = _read_versions(kept / _VERSIONS)
         trusted = prove(trusted_root, kept / _METADATA)
         manifest = _read_manifest(trusted, kept / _TARGETS)
     except (UpdogError, OSError) as err:
         why = err.strerror if isinstance(err, OSError) else err
-        raise TrustError(f"the migrations in {directory} cannot be proven: {why}") from err
+        advice = _OTHER_KEYS if isinstance(err, UnsignedError) else ""
+        raise TrustError(f"the migrations in {directory} cannot be proven: {why}{advice}") from err
     names = find_chain(manifest, running=running, goal=goal)
     verdicts = [Verdict(name=name, fault=_fault(trusted, kept / _TARGETS, name)) for name in names]
     return KeptMigrations(

@@ -5,8 +5,9 @@ section 5), as python-tuf implements it, started from the shipped root every tim
 to the cache can outlast a refresh. Refuses on top of it: a repository below the floor of what was
 accepted before, targets without a sha256 or sha512, and target names that are more than flat file
 names. A target is vouched for only when its stream was read to the end. Of several mirrors none is
-trusted more than another: one that serves what was not signed is left for the next. Knows no disk,
-and does not say what a target means.
+trusted more than another: one that serves what was not signed is left for the next, and one that
+has failed to serve a target is asked last from then on. Knows no disk, and does not say what a
+target means.
 
 Usable alone; docs/library.md shows how:
 
@@ -22,6 +23,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from tuf.api.exceptions import (
@@ -95,7 +97,8 @@ class Repository:
         self._directory = MetadataCache(cache)
         self._trusted_root = trusted_root
         self._metadata_base_urls = _several(metadata_base_url)
-        self._targets_base_urls = _several(targets_base_url)
+        self._targets_base_urls = [each.rstrip("/") for each in _several(targets_base_url)]
+        self._failed_base_urls: set[str] = set()
         self._metadata_base_url = self._metadata_base_urls[0]
         self._transport = transport
         self._fetcher = _Fetcher(transport)
@@ -112,17 +115,20 @@ class Repository:
         """
         now = datetime.now(UTC)
         floor = self._read_floor()
-        self._require_clock(floor, now)
+        self._warn_of_clock(floor, now)
         self._try_each(
             self._metadata_base_urls, lambda base_url: self._refresh_from(base_url, floor, now)
         )
 
     def _refresh_from(self, base_url: str, floor: Floor | None, now: datetime) -> None:
         self._metadata_base_url = base_url
-        with self._trusting(), self._directory.changing() as directory:
+        # What a half-published mirror shows must not make the next one look old.
+        is_last = base_url == self._metadata_base_urls[-1]
+        with self._trusting(), self._directory.changing(keeps_unfinished=is_last) as directory:
             updater, trusted = self._refresh_in(directory)
             offered = _as_floor(trusted, now)
             self._require_not_older(floor, offered)
+            self._require_still_valid(trusted, floor, now)
             write_floor(self._floor, raised(floor, offered))
         self._updater = updater
         self._trusted = trusted
@@ -134,8 +140,12 @@ class Repository:
                 _warn_of_last(failures, mirrors)
                 try:
                     return take(mirror)
-                except (TrustError, TransportError) as err:
+                except TrustError as err:
                     failures.append(err)
+                except TransportError as err:
+                    failures.append(err)
+                    if err.status is None:
+                        self._note_silence(mirror)
             raise _together(failures, mirrors) from failures[-1]
 
     @property
@@ -203,6 +213,7 @@ class Repository:
                         return read(chunks)
                 except ImageError as err:
                     failures.append(err)
+                    self._note_failure(urls[number])
                 except TransportError as err:
                     failures.append(err)
                     break  # the stream has tried all the mirrors that are left
@@ -224,7 +235,7 @@ class Repository:
         return self.deliver(target, b"".join)
 
     def _stream_from(self, urls: Sequence[str], target: Target) -> Generator[bytes, None, None]:
-        chunks = self._transport.stream(urls, length=target.length)
+        chunks = self._transport.stream(urls, length=target.length, on_failure=self._note_failure)
         return _verified(chunks, target, source=public_url(urls[0]))
 
     def save(self, target: Target, path: Path) -> None:
@@ -262,14 +273,31 @@ class Repository:
             )
             return None
 
-    def _require_clock(self, floor: Floor | None, now: datetime) -> None:
+    def _warn_of_clock(self, floor: Floor | None, now: datetime) -> None:
         if floor is not None and is_clock_behind(floor, now):
-            raise TrustError(
-                f"cannot trust the metadata at {self._shown}: this machine's clock says "
-                f"{shown(now)}, but metadata was accepted on {shown(floor.accepted_at)} already, "
-                "so what has expired cannot be told; set the clock. If it is right now and was "
-                f"wrong then, remove {self._floor}"
+            _log.warning(
+                "clock",
+                summary=f"this machine's clock says {shown(now)}, but metadata was accepted on "
+                f"{shown(floor.accepted_at)} already: what has expired is judged by the latter",
             )
+
+    def _require_still_valid(self, trusted: Trusted, floor: Floor | None, now: datetime) -> None:
+        """Judge expiry once more, by the floor's time, where the clock has stepped back.
+
+        Not for delegated roles: the snapshot, which is judged, vouches for each by its version.
+        """
+        if floor is None or not is_clock_behind(floor, now):
+            return
+        for role in ROLES:
+            expires: datetime = getattr(trusted, role).expires
+            if expires <= floor.accepted_at:
+                raise TrustError(
+                    f"cannot trust the metadata at {self._shown}: this machine's clock says "
+                    f"{shown(now)}, but metadata was accepted on {shown(floor.accepted_at)} "
+                    f"already, and this {role} expired on {shown(expires)}; set the clock. If it "
+                    "is right now and was wrong then, wait for the publisher to sign anew, or "
+                    f"lower accepted_at in {self._floor}, and leave the versions there"
+                )
 
     def _require_not_older(self, floor: Floor | None, offered: Floor) -> None:
         why = find_rollback(floor, offered) if floor is not None else None
@@ -277,6 +305,11 @@ class Repository:
             raise TrustError(
                 f"cannot trust the metadata at {self._shown}: {why}; {self._rollback_advice}"
             )
+
+    @property
+    def _is_cache_unfinished(self) -> bool:
+        """Tell whether the cache holds more than what was accepted, and so sets the bar higher."""
+        return read_versions(self._trusted_root, self.cache) is None
 
     @property
     def _rollback_advice(self) -> str:
@@ -329,7 +362,19 @@ class Repository:
         if self._require_trusted().root.consistent_snapshot:
             # TUF specification 6.2: HASH.FILENAME.EXT, with any one of the listed digests.
             prefix = next(iter(target.digests.values())) + "."
-        return [f"{base.rstrip('/')}/{prefix}{target.name}" for base in self._targets_base_urls]
+        bases = sorted(self._targets_base_urls, key=self._failed_base_urls.__contains__)
+        return [f"{base}/{prefix}{target.name}" for base in bases]
+
+    def _note_failure(self, target_url: str) -> None:
+        """Ask a mirror last from now on: the waits for one that is silent add up over the files."""
+        self._failed_base_urls.add(target_url.rpartition("/")[0])
+
+    def _note_silence(self, metadata_url: str) -> None:
+        """Ask a server that gave no answer last for targets too."""
+        server = urlsplit(metadata_url).netloc
+        self._failed_base_urls |= {
+            base for base in self._targets_base_urls if urlsplit(base).netloc == server
+        }
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:
@@ -358,6 +403,11 @@ class Repository:
                 return "the publisher must renew it, unless this machine's clock is wrong"
             case UnsignedMetadataError():
                 return "it is not from this machine's publisher: check metadata_base_url"
+            case BadVersionNumberError() if self._is_cache_unfinished:
+                return (
+                    "a refresh that did not end has seen newer metadata: the repository is half "
+                    "published, or this is a stale mirror; try again later"
+                )
             case BadVersionNumberError():
                 return self._rollback_advice
             case LengthOrHashMismatchError():

@@ -33,12 +33,16 @@ class MetadataCache:
         self.path = self._directory.path
 
     @contextmanager
-    def changing(self) -> Iterator[Path]:
+    def changing(self, *, keeps_unfinished: bool = True) -> Iterator[Path]:
         """Give out a scratch copy to change; it becomes the cache at the end, in nearly any event.
 
         Also after a failure, as what the writer adds was verified before: a refresh that breaks off
         half-way must not forget the new root that it has seen. Only what was refused as a whole, by
         a TrustError, is thrown away.
+
+        Args:
+            keeps_unfinished: Whether a failure keeps, beside new roots, the other roles as far as
+                they came: nothing older than they is believed from then on, whoever serves it.
 
         Raises:
             OSError: A directory could not be written.
@@ -51,9 +55,19 @@ class MetadataCache:
             self._directory.discard()
             raise
         except BaseException:
+            if not keeps_unfinished:
+                self._take_roles_back()
             self._publish()
             raise
         self._publish()
+
+    def _take_roles_back(self) -> None:
+        """Leave of the changes only the new roots."""
+        scratch = self._directory.scratch
+        forget_roles(scratch)
+        for name, content in read_files(self.path).items():
+            if not _is_root(name):
+                (scratch / name).write_bytes(content)
 
     def _publish(self) -> None:
         """Put the scratch copy in the cache's place, if there is any difference."""
@@ -76,7 +90,7 @@ def copy_files(cache: Path, directory: Path) -> None:
 def forget_roles(directory: Path) -> None:
     """Remove all metadata but the roots."""
     for name in read_files(directory):
-        if not name.startswith(f"{ROOTS}/"):
+        if not _is_root(name):
             (directory / name).unlink()
 
 
@@ -89,6 +103,10 @@ def read_files(directory: Path) -> dict[str, bytes]:
         if _NAME.fullmatch(path.name)
     }
     return {name: content for name, content in found.items() if content is not None}
+
+
+def _is_root(name: str) -> bool:
+    return name.startswith(f"{ROOTS}/")
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -45,6 +45,10 @@ _MOST_ROLES: Final = 32
 """As many delegated roles are asked about one target as python-tuf asks."""
 
 _Role = TypeVar("_Role", Root, Timestamp, Snapshot, Targets)
+
+
+class UnsignedError(TrustError):
+    """Report metadata that too few keys of the newest root have signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +149,13 @@ def prove(trusted_root: bytes, directory: Path) -> Trusted:
     """Verify the top-level roles in a directory.
 
     Raises:
+        UnsignedError: The keys that the root lists have not signed one.
         TrustError: One is not there, or is not as the root, or the role before it, demands.
     """
     try:
         return _prove(trusted_root, directory)
+    except UnsignedMetadataError as err:
+        raise UnsignedError(f"the metadata in {directory} proves nothing: {_why(err)}") from err
     except (OSError, ValueError, RepositoryError) as err:
         raise TrustError(f"the metadata in {directory} proves nothing: {_why(err)}") from err
 
@@ -166,11 +173,11 @@ def read_versions(trusted_root: bytes, cache: Path) -> RoleVersions | None:
 
 
 def require_content(path: Path, target: Target) -> None:
-    """Check that a file holds what was signed.
+    """Check that a file holds what was signed; what a link leads to may change after the look.
 
     Raises:
         OSError: It cannot be read.
-        ImageError: It holds something else.
+        ImageError: It holds something else, or is a link.
     """
     with _opened(path) as file:
         length = file.seek(0, os.SEEK_END)
@@ -200,7 +207,7 @@ def as_target(info: TargetFile) -> Target:
 
 def _opened(path: Path) -> BufferedReader:
     try:
-        return open_regular_file(path)
+        return open_regular_file(path, follows_link=False)
     except ValueError as err:
         raise ImageError(str(err)) from err
 

@@ -2,9 +2,11 @@
 
 Decides by the settings, and where those name no proxy by the environment: https_proxy for `https:`
 addresses, http_proxy for `http:` ones, lower case before upper case. No proxy for the hosts of
-no_proxy, where settings and environment add up: a name covers itself and the names below it, an IP
-address itself, a network (10.0.0.0/8) its addresses, `*` everything. Refuses a proxy that is no
-HTTP proxy. Resolves no names, and takes nothing else from the environment: not ALL_PROXY either.
+no_proxy, where settings and environment add up: a name, also written `.NAME` or `*.NAME`, covers
+itself and the names below it, an IP address (of version 6 also in brackets) itself, a network
+(10.0.0.0/8) its addresses, `*` everything; with a port behind it, only that port. Refuses a proxy
+that is no HTTP proxy. Resolves no names, and takes nothing else from the environment: not ALL_PROXY
+either.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +16,8 @@ from urllib.parse import urlsplit
 
 from updog.errors import ConfigError
 from updog.names import quoted
+
+_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +103,37 @@ def _proxy_of(environment: Mapping[str, str], name: str) -> str | None:
 
 def bypasses_proxy(url: str, no_proxy: Iterable[str]) -> bool:
     """Tell whether an address is to be reached directly."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    return any(_covers(entry.strip().lower(), host) for entry in no_proxy)
+    host, port = (urlsplit(url).hostname or "").rstrip("."), _port(url)
+    for entry in no_proxy:
+        name, only_port = _split_port(entry.strip().lower())
+        if only_port in {"", port} and _covers(name, host):
+            return True
+    return False
+
+
+def _port(url: str) -> str | None:
+    parts = urlsplit(url)
+    try:
+        return str(parts.port or _PORTS.get(parts.scheme))
+    except ValueError:  # of a redirect: no port that there could be
+        return None
+
+
+def _split_port(entry: str) -> tuple[str, str]:
+    """Return what stands before a port, without brackets, and the port; empty if there is none."""
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        return name, rest.removeprefix(":")
+    if entry.count(":") == 1:  # more of them are an IPv6 address
+        name, _, port = entry.partition(":")
+        return name, port
+    return entry, ""
 
 
 def _covers(entry: str, host: str) -> bool:
     if entry == "*":
         return True
-    name = entry.strip(".")
+    name = entry.removeprefix("*").strip(".")
     return host == name or host.endswith(f".{name}") or _is_in_network(host, entry)
 
 

@@ -123,6 +123,7 @@ class Transport:
         *,
         length: int | None = None,
         deadline_seconds: float | None = None,
+        on_failure: Callable[[str], None] = lambda _url: None,
     ) -> Generator[bytes, None, None]:
         """Yield a file's bytes in order, each once, however often the connection breaks.
 
@@ -131,6 +132,7 @@ class Transport:
                 failed for good, the next goes on where it ended.
             length: What the file must hold, in bytes, if it is known.
             deadline_seconds: Less patience than the limits' for this file, by each address.
+            on_failure: Is told each address that has failed for good.
 
         Raises:
             TransportError: The file, or the rest of it, could not be fetched; the text names each
@@ -149,6 +151,7 @@ class Transport:
                 yield from self._fetch(download)
             except (Refused, Broken) as outcome:
                 failures.append(_failure(download, outcome))
+                on_failure(each)
                 offset = download.wanted.offset
             else:
                 return
@@ -303,6 +306,8 @@ def _failure(download: Download, outcome: Refused | Broken) -> TransportError:
 def _read_file(download: Download) -> Iterator[bytes]:
     """Yield a local file, or its rest; a missing one counts as a 404, as it would on a server."""
     path = Path(unquote(urlsplit(download.url).path))
+    if "\0" in str(path):
+        raise Refused("no file has a name with a null byte")
     try:
         if path.exists() and not path.is_file():
             raise Refused("it is no regular file")

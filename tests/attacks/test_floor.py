@@ -1,6 +1,7 @@
 """The floor: what was accepted once is remembered, whatever becomes of the cache and the clock."""
 
 import shutil
+from datetime import timedelta
 
 from tests.attacks.scene import Scene
 from tests.helpers.fake_clock import clock_moved
@@ -18,13 +19,21 @@ def test_an_older_repository_is_refused_although_the_cache_is_lost(scene: Scene)
     scene.recovers()
 
 
-def test_a_clock_that_has_stepped_back_by_days_is_refused(scene: Scene) -> None:
-    scene.machine.environment |= (moved := clock_moved(days=-2))
-    line = scene.judge_words(scene.machine.updog("check-update"))
-    assert "clock" in line
-    assert "metadata-floor.json" in line
+def test_a_clock_that_is_set_back_does_not_bring_what_has_expired_to_life(scene: Scene) -> None:
+    """The machine has been ten days on; the attacker shows it last week's metadata, and clock."""
+    scene.attacker.steal("timestamp")
+    with scene.publisher.forging("timestamp") as timestamp:
+        timestamp.expires += timedelta(days=10)
+    scene.attacker.lead_to_snapshot()
+    scene.attacker.lead_to_snapshot()
+    scene.machine.environment |= (moved := clock_moved(days=10))
+    scene.machine.updog("check-update").succeeded()
     for name in moved:
         del scene.machine.environment[name]
+    line = scene.judge_words(scene.under_attack("check-update"))
+    assert "clock" in line
+    assert "this timestamp expired on" in line
+    assert "metadata-floor.json" in line
     scene.recovers()
 
 

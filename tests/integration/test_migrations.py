@@ -1,5 +1,6 @@
 """Migrations of a real update: kept when its set is written, proven without a network."""
 
+import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -74,6 +75,26 @@ def test_a_staged_update_has_its_damaged_migrations_fetched_anew(migrating: Mach
             {"name": "second.lz4", "fault": None},
         ],
     }
+
+
+@pytest.mark.parametrize(("running", "fits"), [("1.0.0", True), ("1.1.0", True), ("1.2.0", False)])
+def test_those_between_two_other_versions_are_not_to_be_run(
+    migrating: Machine, running: str, fits: bool
+) -> None:
+    """Nobody has signed between which two versions they are needed."""
+    migrating.updog("update", "--now").succeeded()
+    os_release = migrating.directory / "run" / "os-release"
+    os_release.write_text(
+        re.sub("(?m)^VERSION_ID=.*$", f"VERSION_ID={running}", os_release.read_text())
+    )
+    run = migrating.updog("migrations", "verify")
+    if fits:
+        run.succeeded()
+    else:
+        assert run.failed() == (
+            f"updog: the migrations in {migrating.directory}/migrations lead from 1.0.0 to 1.1.0, "
+            "but 1.2.0 runs here: do not run any of them; the next update replaces or removes them"
+        )
 
 
 def test_an_update_that_needs_none_removes_those_of_an_earlier_one(migrating: Machine) -> None:

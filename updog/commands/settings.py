@@ -30,21 +30,38 @@ def read_config() -> Config:
 
 def read_machine() -> Machine:
     """Read the configuration and gather what is known of the machine."""
+    return open_machine(read_guarded_config())
+
+
+def read_guarded_config() -> Config:
+    """Read the configuration; as root, refuse it if others could change what it names.
+
+    Raises:
+        UpdogError: somebody else could.
+    """
     config = read_config()
-    _require_guarded_paths(config)
-    return open_machine(config)
+    for path, what in _deciding(config):
+        if path is not None:
+            require_guarded(path, what=what)
+    return config
 
 
-def _require_guarded_paths(config: Config) -> None:
-    """Refuse, as root, whatever decides on updates and could be changed by others."""
-    paths = config.paths
-    require_guarded(paths.trusted_root, what="the trusted root")
-    require_guarded(paths.metadata_cache, what="the metadata cache")
-    require_guarded(paths.migrations, what="the migrations")
-    require_guarded(paths.state, what="the state directory")
-    require_guarded(paths.os_release, what="the description of what runs")
-    if config.disk.active_file is not None:
-        require_guarded(config.disk.active_file, what="the name of the running set")
+def _deciding(config: Config) -> list[tuple[Path | None, str]]:
+    """Return whatever decides on updates, and what to call it."""
+    paths, disk, network = config.paths, config.disk, config.network
+    return [
+        (paths.trusted_root, "the trusted root"),
+        (paths.metadata_cache, "the metadata cache"),
+        (paths.migrations, "the migrations"),
+        (paths.state, "the state directory"),
+        (paths.os_release, "the description of what runs"),
+        (paths.boot_id, "the name of this boot"),
+        (disk.path, "the disk"),
+        (disk.active_file, "the name of the running set"),
+        (network.ca_file, "the CA certificates"),
+        (network.client_certificate, "the client certificate"),
+        (network.client_key, "the client key"),
+    ]
 
 
 def lock_path(config: Config) -> Path:

@@ -291,7 +291,7 @@ def test_addresses_of_directories_are_taken(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "updates.example", "ftp://h/m", "https://", "https:///m", "http://h:x/", "http://[::1/m",
-     "file://host/m", "file:m"],
+     "file://host/m", "file:m", "file:///srv/m%00x"],
 )  # fmt: skip
 def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
     assert refusal(tmp_path, f'targets_base_url = "{url}"', without="targets") == (

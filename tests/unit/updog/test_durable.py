@@ -9,6 +9,38 @@ import pytest
 from updog.durable import WholeDirectory, replacing
 
 
+class Recorder:
+    """What reaches the medium, in order: each call is noted and then made."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.steps: list[str] = []
+        monkeypatch.setattr(os, "fsync", self.flushing(os.fsync))
+        monkeypatch.setattr(os, "rename", self.renaming(os.rename))
+        monkeypatch.setattr(os, "replace", self.renaming(os.replace))
+
+    def flushing(self, fsync: Callable[[int], None]) -> Callable[[int], None]:
+        def flush(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            content = f" {path.read_text()}" if path.is_file() else " " + ",".join(names(path))
+            self.steps.append(f"flush {path.relative_to(self.directory)}{content}")
+            fsync(descriptor)
+
+        return flush
+
+    def renaming(self, rename: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+        def move(source: Path, target: Path) -> None:
+            self.steps.append(f"rename {Path(source).name} {Path(target).name}")
+            rename(source, target)
+
+        return move
+
+
+@pytest.fixture
+def recorder(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return Recorder(directory, monkeypatch)
+
+
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
@@ -23,6 +55,18 @@ class TestFiles:
             assert path.read_bytes() == b"old"
         assert path.read_bytes() == b"new"
         assert names(directory) == ["file"]
+
+    def test_the_content_is_on_the_medium_before_its_name_and_the_name_at_the_end(
+        self, directory: Path, recorder: Recorder
+    ) -> None:
+        (directory / "file").write_bytes(b"old")
+        with replacing(directory / "file") as file:
+            file.write(b"new")
+        assert recorder.steps == [
+            "flush .file.part new",
+            "rename .file.part file",
+            "flush . file",
+        ]
 
     @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, OSError])
     def test_a_failure_leaves_the_old_content_and_nothing_beside_it(
@@ -99,3 +143,25 @@ class TestDirectories:
         whole.publish()
         assert (directory / "place" / "content").read_text() == "new"
         assert names(directory) == ["place"]
+
+    def test_all_of_it_is_on_the_medium_before_the_swap_and_the_swap_before_the_old_one_goes(
+        self, directory: Path, recorder: Recorder
+    ) -> None:
+        whole = self.leave(directory, "place")
+        scratch = whole.begin()
+        (scratch / "inner").mkdir()
+        (scratch / "inner" / "file").write_text("deep")
+        (scratch / "content").write_text("new")
+        recorder.steps.clear()
+        whole.publish()
+        assert sorted(recorder.steps[:4]) == [
+            "flush .place.new content,inner",
+            "flush .place.new/content new",
+            "flush .place.new/inner file",
+            "flush .place.new/inner/file deep",
+        ]
+        assert recorder.steps[4:] == [
+            "rename place .place.old",
+            "rename .place.new place",
+            "flush . .place.old,place",
+        ]

@@ -1,6 +1,8 @@
 """As root, nothing is used that somebody else could change; other users may use what they like."""
 
 import os
+import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,16 @@ def refusal(path: Path, **more: Path) -> str | None:
     except UpdogError as err:
         return str(err).removeprefix(f"refused to use the configuration {path} as root: ")
     return None
+
+
+def let_somebody_write(path: Path) -> None:
+    """Give a user the right to write by an access list, as setfacl does."""
+    entries = [(0x01, 6, -1), (0x02, 6, NOBODY), (0x04, 4, -1), (0x10, 6, -1), (0x20, 4, -1)]
+    packed = b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    except OSError as err:
+        pytest.skip(f"no access lists here: {err}")
 
 
 @pytest.mark.root
@@ -103,6 +115,63 @@ class TestAsRoot:
         file.parent.chmod(0o755)
         os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
         assert "belongs to user" in (refusal(link) or "")
+
+    @pytest.mark.parametrize("shape", ["{evil}/r", "../other/r", "{evil}/../other/r"])
+    @pytest.mark.parametrize("whose", ["directory", "link"])
+    def test_every_link_of_a_chain_is_judged_and_every_directory_on_the_way(
+        self, file: Path, tmp_path: Path, shape: str, whose: str
+    ) -> None:
+        """Whoever owns the middle of a chain could lead it elsewhere after the look."""
+        evil = tmp_path / "other"
+        evil.mkdir()
+        (evil / "r").symlink_to(file)
+        link = file.parent / "link"
+        link.symlink_to(shape.format(evil=evil) if "{" in shape else f"../{shape}")
+        assert refusal(link) is None
+        guilty = {"directory": evil, "link": evil / "r"}[whose]
+        os.chown(guilty, NOBODY, NOBODY, follow_symlinks=False)
+        assert f"{guilty} belongs to user {NOBODY}" in (refusal(link) or "")
+
+    def test_a_directory_that_is_reached_over_a_link_is_judged(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        evil = tmp_path / "other"
+        evil.mkdir()
+        (evil / "d").symlink_to(file.parent)
+        evil.chmod(0o777)
+        assert str(evil) in (refusal(evil / "d" / file.name) or "")
+        (tmp_path / "first").symlink_to("other/d")
+        assert str(evil) in (refusal(tmp_path / "first" / file.name) or "")
+
+    def test_links_in_a_circle_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        assert "more than 40 links" in (refusal(tmp_path / "a") or "")
+
+    def test_a_link_inside_a_directory_is_judged_with_what_it_leads_to(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "link").symlink_to(file)
+        assert refusal(tmp_path / "kept") is None
+        file.chmod(0o666)
+        assert str(file) in (refusal(tmp_path / "kept") or "")
+
+    @pytest.mark.parametrize("above", [0, 1])
+    def test_an_access_list_that_lets_others_write_is_refused(self, file: Path, above: int) -> None:
+        path = [file, *file.parents][above]
+        let_somebody_write(path)
+        assert "access list" in (refusal(file) or "")
+        path.chmod(0o755)
+        assert refusal(file) is None
+
+    def test_the_group_that_may_write_to_a_disk_is_trusted_with_it(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        os.mknod(disk, 0o660 | stat.S_IFBLK, os.makedev(7, 250))
+        os.chown(disk, 0, NOBODY)
+        assert refusal(disk) is None
+        os.chown(disk, NOBODY, NOBODY)
+        assert refusal(disk) is not None
 
     def test_what_does_not_exist_is_judged_by_where_it_would_be(self, file: Path) -> None:
         missing = file.parent / "state" / "history"

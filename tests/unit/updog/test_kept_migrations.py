@@ -265,6 +265,25 @@ class TestNothingCanBeProven:
         with pytest.raises(TrustError, match="targets was signed by 0/1 keys"):
             verify(stranger.root_bytes, world.directory)
 
+    def test_with_a_root_that_has_replaced_the_online_keys(self, world: World) -> None:
+        world.keep()
+        world.publisher.add_key("timestamp", "timestamp 2")
+        assert world.verify().unproven == ()
+        world.publisher.rotate("timestamp", "timestamp 3")
+        assert world.refusal() == (
+            f"the metadata in {world.directory}/metadata proves nothing: timestamp was signed by "
+            "0/1 keys; if the root that came with this system has replaced the online keys, do not "
+            "run them: its publisher must keep listing the old ones in the root of the release "
+            "that migrations lead to"
+        )
+
+    def test_over_a_link_to_another_directory(self, world: World) -> None:
+        world.keep()
+        elsewhere = world.directory.parent / "elsewhere"
+        world.targets.rename(elsewhere)
+        world.targets.symlink_to(elsewhere)
+        assert world.refusal() == f"{world.targets} is a link"
+
     def test_with_a_changed_manifest(self, world: World) -> None:
         world.keep()
         (world.targets / "manifest.json").write_bytes(

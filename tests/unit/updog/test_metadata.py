@@ -597,18 +597,65 @@ class TestFloor:
         with pytest.raises(TrustError, match="was not refreshed yet"):
             machine.target("image.zst")
 
-    def test_a_clock_that_stepped_back_by_more_than_a_day_is_refused(self, world: World) -> None:
+    def test_what_had_expired_at_the_last_acceptance_is_refused_after_a_step_back(
+        self, world: World
+    ) -> None:
+        """A clock that is set back must not bring to life what has expired."""
         world.refreshed()
-        world.server.requests.clear()
-        when = self.note(world, ahead=timedelta(days=1, hours=1))
+        when = self.note(world, ahead=timedelta(days=7, hours=1))
+        before = world.floor.read_bytes()
         assert re.fullmatch(
             r"this machine's clock says \d{4}-\d\d-\d\d \d\d:\d\d UTC, but metadata was accepted "
-            rf"on {when:%Y-%m-%d %H:%M} UTC already, so what has expired cannot be told; set the "
-            r"clock\. If it is right now and was wrong then, remove "
-            rf"{re.escape(str(world.floor))}",
+            rf"on {when:%Y-%m-%d %H:%M} UTC already, and this root expired on "
+            rf"{world.publisher.expires:%Y-%m-%d %H:%M} UTC; set the clock\. If it is right now "
+            r"and was wrong then, wait for the publisher to sign anew, or lower accepted_at in "
+            rf"{re.escape(str(world.floor))}, and leave the versions there",
             world.distrust(),
         )
-        assert world.server.requests == []
+        assert world.floor.read_bytes() == before
+
+    @pytest.mark.parametrize("days", [1.1, 6])
+    def test_a_clock_that_ran_ahead_within_the_validity_locks_nobody_out(
+        self, world: World, days: float
+    ) -> None:
+        world.refreshed()
+        when = self.note(world, ahead=timedelta(days=days))
+        with structlog.testing.capture_logs() as logs:
+            world.refreshed()
+        assert self.accepted_at(world) == when
+        (warning,) = (each["summary"] for each in logs if each["log_level"] == "warning")
+        assert "is judged by the latter" in warning
+
+    @pytest.mark.parametrize("role", ["timestamp", "snapshot and targets"])
+    def test_each_role_is_judged_by_the_last_acceptance(self, world: World, role: str) -> None:
+        world.refreshed()
+        self.note(world, ahead=timedelta(days=3))
+        if role == "timestamp":
+            world.publisher.publish(timestamp_expires=in_days(2))
+        else:
+            world.publisher.expires = in_days(2)
+            world.publisher.publish(timestamp_expires=in_days(7))
+            role = "snapshot"
+        assert f"this {role} expired on" in world.distrust()
+
+    def test_after_a_step_back_older_versions_are_refused_as_ever(self, world: World) -> None:
+        self.accept(world, 5)
+        self.lose_cache(world)
+        self.note(world, ahead=timedelta(days=6))
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3 of timestamp, but version 5" in world.distrust()
+
+    def test_to_lower_the_time_alone_leads_out_and_keeps_the_versions(self, world: World) -> None:
+        self.accept(world, 5)
+        self.note(world, ahead=timedelta(days=30))
+        assert "lower accepted_at" in world.distrust()
+        self.note(world, ahead=timedelta(0))
+        world.refreshed()
+        self.lose_cache(world)
+        world.publisher.go_back_to(2)
+        world.publisher.publish()
+        assert "it offers version 3" in world.distrust()
 
     def test_a_smaller_step_back_is_let_pass_and_remembered(self, world: World) -> None:
         world.refreshed()
@@ -724,9 +771,10 @@ class TrustingTransport(Transport):
         *,
         length: int | None = None,
         deadline_seconds: float | None = None,
+        on_failure: Callable[[str], None] = lambda _url: None,
     ) -> Generator[bytes, None, None]:
         del length
-        return super().stream(url, deadline_seconds=deadline_seconds)
+        return super().stream(url, deadline_seconds=deadline_seconds, on_failure=on_failure)
 
 
 class TestLengths:
@@ -1005,6 +1053,55 @@ class TestMirrorsOfMetadata:
         shutil.copy(mirrored.world.publisher.metadata / "2.root.json", copy)
         assert mirrored.refreshed().versions.root == 2
 
+    def half_publish(self, mirrored: Mirrored, version: int = 2) -> None:
+        """Let the first mirror show a newer timestamp whose snapshot is not there."""
+        newer = TufPublisher(mirrored.mirror.directory.with_name("newer"))
+        newer.go_back_to(version - 1)
+        newer.publish()
+        path = newer.metadata / "timestamp.json"
+        shutil.copy(path, mirrored.mirror.directory / "metadata" / "timestamp.json")
+
+    def test_one_that_is_half_published_does_not_make_a_whole_one_look_old(
+        self, mirrored: Mirrored
+    ) -> None:
+        mirrored.world.refreshed()
+        self.half_publish(mirrored)
+        for _ in range(2):
+            assert mirrored.refreshed().versions.timestamp == 1
+
+    def test_if_it_is_alone_what_it_has_shown_is_the_least_from_then_on(
+        self, mirrored: Mirrored
+    ) -> None:
+        """Else whoever holds a snapshot back could have the news of it forgotten."""
+        world = mirrored.world
+        world.refreshed()
+        self.half_publish(mirrored)
+        alone = world.machine(metadata_base_url=f"{mirrored.mirror.url}/metadata")
+        with pytest.raises(TransportError, match=r"2\.snapshot\.json"):
+            alone.refresh()
+        assert world.distrust() == (
+            "New timestamp version 1 must be >= 2 (after timestamp.json); a refresh that did not "
+            "end has seen newer metadata: the repository is half published, or this is a stale "
+            "mirror; try again later"
+        )
+
+    def test_a_mirror_that_is_asked_for_a_role_may_not_be_older_than_the_first(
+        self, mirrored: Mirrored, directory: Path
+    ) -> None:
+        """The second is asked only for the delegated role, after the first was accepted."""
+        world = mirrored.world
+        world.publisher.add("images-1.zst", CONTENT, delegate="images")
+        world.publisher.publish()
+        shutil.rmtree(mirrored.mirror.directory)
+        shutil.copytree(directory / "repository", mirrored.mirror.directory)
+        world.publisher.go_back_to(0)
+        world.publisher.publish()
+        mirrored.spoil("images.json", b"{}")
+        machine = mirrored.refreshed()
+        shutil.rmtree(world.cache)
+        with pytest.raises(TrustError, match="it offers version 1 of timestamp, but version 2"):
+            machine.target("images-1.zst")
+
     def test_a_delegated_role_is_taken_from_the_second_too(self, mirrored: Mirrored) -> None:
         mirrored.world.publisher.add("images-1.zst", CONTENT, delegate="images")
         mirrored.world.publisher.publish()
@@ -1076,6 +1173,50 @@ class TestMirrorsOfTargets:
     def test_a_lost_file_is_taken_from_the_next_in_one_reading(self, mirrored: Mirrored) -> None:
         shutil.rmtree(mirrored.mirror.directory / "targets")
         assert self.read(mirrored) == (CONTENT, [CONTENT])
+
+    @pytest.mark.parametrize("kind", ["wrong", "away", "broken"])
+    def test_one_that_has_failed_is_asked_last_from_then_on(
+        self, mirrored: Mirrored, kind: str
+    ) -> None:
+        """The waits for a mirror that is silent would add up over all files."""
+        machine = mirrored.refreshed()
+        target = machine.target("image.zst")
+        (path,) = (mirrored.mirror.directory / "targets").iterdir()
+        if kind == "wrong":
+            path.write_bytes(self.WRONG)
+        elif kind == "away":
+            path.unlink()
+        else:
+            mirrored.mirror.always("/targets/*", status(503))
+        assert machine.read(target, max_length=len(CONTENT)) == CONTENT
+        mirrored.mirror.requests.clear()
+        for _ in range(2):
+            assert machine.read(target, max_length=len(CONTENT)) == CONTENT
+        assert mirrored.mirror.requests == []
+
+    @pytest.mark.parametrize(
+        ("misbehaviour", "is_last"), [(cut(after_bytes=1), True), (status(404), False)]
+    )
+    def test_one_that_did_not_answer_for_metadata_is_asked_last_for_targets_too(
+        self, mirrored: Mirrored, misbehaviour: Misbehaviour, is_last: bool
+    ) -> None:
+        mirrored.mirror.always("/metadata/timestamp.json", misbehaviour)
+        machine = mirrored.refreshed()
+        mirrored.mirror.requests.clear()
+        machine.read(machine.target("image.zst"), max_length=len(CONTENT))
+        assert (mirrored.mirror.requests == []) == is_last
+
+    def test_one_that_has_failed_is_asked_again_when_the_others_fail(
+        self, mirrored: Mirrored
+    ) -> None:
+        machine = mirrored.refreshed()
+        target = machine.target("image.zst")
+        (path,) = (mirrored.mirror.directory / "targets").iterdir()
+        path.unlink()
+        assert machine.read(target, max_length=len(CONTENT)) == CONTENT
+        path.write_bytes(CONTENT)
+        mirrored.world.server.always("/targets/*", status(404))
+        assert machine.read(target, max_length=len(CONTENT)) == CONTENT
 
     def test_if_all_are_wrong_each_is_named(self, mirrored: Mirrored) -> None:
         mirrored.spoil("image.zst", self.WRONG)

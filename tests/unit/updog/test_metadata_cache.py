@@ -62,6 +62,19 @@ def test_what_was_verified_before_a_failure_is_kept(tmp_path: Path) -> None:
     assert read_files(cache.path) == OLD | {"root_history/2.root.json": b"root 2"}
 
 
+def test_of_an_unfinished_change_only_new_roots_may_be_kept(tmp_path: Path) -> None:
+    cache = a_cache(tmp_path)
+    with (  # noqa: PT012
+        pytest.raises(ValueError, match="half-way"),
+        cache.changing(keeps_unfinished=False) as scratch,
+    ):
+        (scratch / "root_history/2.root.json").write_bytes(b"root 2")
+        (scratch / "timestamp.json").write_bytes(b"new")
+        (scratch / "snapshot.json").write_bytes(b"new")
+        raise ValueError("half-way")
+    assert read_files(cache.path) == OLD | {"root_history/2.root.json": b"root 2"}
+
+
 def test_a_missing_cache_is_made_with_the_directories_above_it(tmp_path: Path) -> None:
     cache = MetadataCache(tmp_path / "var/cache/metadata")
     change(cache)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata, Root
 
-from tests.helpers.tuf_repository import TufPublisher, in_days
+from tests.helpers.tuf_repository import TufPublisher, in_days, signer
 from updog.errors import ImageError, TrustError
 from updog.proof import Target, Trusted, prove, read_versions, require_content
 
@@ -79,6 +80,21 @@ def test_roots_are_followed_from_the_trusted_one(kept: Kept) -> None:
     kept.publisher.publish()
     kept.keep()
     assert kept.trusted().versions.root == 3
+
+
+@pytest.mark.parametrize("missing", ["root", "root 2"])
+def test_a_root_counts_only_if_the_one_before_and_its_own_keys_signed_it(
+    kept: Kept, missing: str
+) -> None:
+    kept.publisher.rotate("root", "root 2")
+    kept.publisher.publish()
+    kept.keep()
+    path = kept.directory / "root_history" / "2.root.json"
+    metadata = Metadata[Root].from_bytes(path.read_bytes())
+    assert kept.trusted().versions.root == 2
+    del metadata.signatures[signer(missing).public_key.keyid]
+    metadata.to_file(str(path))
+    assert kept.trusted().versions.root == 1
 
 
 def test_expired_metadata_proves_what_it_always_did(kept: Kept) -> None:
@@ -209,7 +225,16 @@ class TestContent:
         self, kept: Kept, tmp_path: Path, make: Callable[[Path], None]
     ) -> None:
         make(tmp_path / "file")
-        with pytest.raises(ImageError, match="it is no regular file"):
+        with pytest.raises(ImageError, match="regular file"):
+            require_content(tmp_path / "file", kept.trusted().target("manifest.json"))
+
+    def test_a_link_is_refused_although_it_leads_to_what_was_signed(
+        self, kept: Kept, tmp_path: Path
+    ) -> None:
+        """What it leads to could be changed between the look and the use."""
+        (tmp_path / "elsewhere").write_bytes(b"{}")
+        (tmp_path / "file").symlink_to("elsewhere")
+        with pytest.raises(ImageError, match="it is a link, not a regular file"):
             require_content(tmp_path / "file", kept.trusted().target("manifest.json"))
 
     def test_each_of_two_digests_counts(self, kept: Kept, tmp_path: Path) -> None:

@@ -17,6 +17,15 @@ from updog.proxies import Proxies, bypasses_proxy, choose_proxies, without_passw
         ("10.0.0.0/8", "http://10.1.2.3/"),
         ("::1", "http://[::1]:8000/"),
         ("fd00::/8", "http://[fd12::1]/"),
+        ("[::1]", "http://[::1]:8000/"),
+        ("[::1]:8000", "http://[::1]:8000/"),
+        ("updates.example:8443", "https://updates.example:8443/"),
+        ("updates.example:443", "https://updates.example/"),
+        ("example:80", "http://updates.example/"),
+        ("10.1.2.3:8000", "http://10.1.2.3:8000/"),
+        ("*.example", "https://updates.example/"),
+        ("*.Example:443", "https://updates.example/"),
+        ("*:8000", "http://10.1.2.3:8000/"),
     ],
 )
 def test_a_listed_host_is_reached_directly(entry: str, url: str) -> None:
@@ -34,6 +43,16 @@ def test_a_listed_host_is_reached_directly(entry: str, url: str) -> None:
         ("10.0.0.0/8", "http://11.1.2.3/"),
         ("10.0.0.0/8", "http://10.example/"),
         ("fd00::/8", "http://10.1.2.3/"),
+        ("[::1]:8000", "http://[::1]:8001/"),
+        ("[::2]", "http://[::1]/"),
+        ("updates.example:8443", "https://updates.example/"),
+        ("updates.example:443", "http://updates.example/"),
+        ("updates.example:x", "https://updates.example/"),
+        ("updates.example:443", "https://updates.example:99999/"),
+        ("*.updates.example", "https://evil-updates.example/"),
+        ("*.", "https://updates.example/"),
+        (":443", "https://updates.example/"),
+        ("[]", "https://updates.example/"),
     ],
 )
 def test_other_hosts_are_not(entry: str, url: str) -> None:

@@ -94,6 +94,10 @@ def test_a_file_is_fetched_in_one_request(server: Server) -> None:
     assert request.headers["Range"] is None
 
 
+def test_a_path_that_no_file_can_have_is_refused() -> None:
+    assert refusal("file:///nix%00x").reason == "no file has a name with a null byte"
+
+
 def test_a_file_of_unknown_length_is_fetched(server: Server) -> None:
     assert fetch(f"{server.url}/file", length=None) == CONTENT
 
