@@ -310,6 +310,7 @@ def _facts(found: disk.BootDisk) -> dict[str, object]:
             "primary": _copy_fact(table.primary),
             "backup": _copy_fact(table.backup),
             "faults": list(table.faults),
+            "commits_at_once": found.commits_at_once,
         },
         "active": found.state.active,
         "next": state.next_set(found.state),
@@ -385,9 +386,16 @@ def _table_words(found: disk.BootDisk) -> str:
     return words if mbr == "protective" else f"{words}; {mbr} MBR"
 
 
+_IN_PLACE = (
+    "No safe room for a second entry array, so changes are written in place: a cut\n"
+    "may leave the backup alone valid, which Linux ignores unless booted with `gpt`."
+)
+
+
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
-    return notes + _warnings(found)
+    notes += _warnings(found)
+    return notes if found.commits_at_once else [*notes, _IN_PLACE]
 
 
 def _repair_notes(found: disk.BootDisk, location: disk.Location) -> list[str]:

@@ -120,14 +120,17 @@ class Copy(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a copy of the table does not count; with its header where only the entries are bad."""
+    """Why a copy of the table does not count; with its header where that is whole."""
 
     reason: str
     header: Header | None = None
 
 
 class DiskTable(NamedTuple):
-    """What stands on a disk: both copies, good or faulty, at least one of them good."""
+    """What stands on a disk: both copies, good or faulty, at least one of them good.
+
+    On a grown disk, the backup of a bad primary may stand where the disk ended before.
+    """
 
     sector_size: int
     sector_count: int
@@ -191,12 +194,13 @@ def load(read: ReadSectors, *, sector_size: int, sector_count: int) -> DiskTable
     """
     if sector_count < 6:
         raise TableError(f"no room for a GUID partition table in {sector_count} sectors")
+    primary, backup = _load_copies(read, sector_count)
     table = DiskTable(
         sector_size=sector_size,
         sector_count=sector_count,
         mbr=_judge_mbr(read(0, 1)),
-        primary=_load_copy(read, PRIMARY_LBA, sector_count),
-        backup=_load_copy(read, sector_count - 1, sector_count),
+        primary=primary,
+        backup=backup,
     )
     _refuse_absurd(table)
     return table
@@ -215,11 +219,54 @@ def _judge_mbr(sector: bytes) -> Mbr:
     return Mbr.PROTECTIVE if len(used) == 1 else Mbr.HYBRID
 
 
-def _load_copy(read: ReadSectors, lba: int, sector_count: int) -> Copy | Fault:
+def _load_copies(read: ReadSectors, sector_count: int) -> tuple[Copy | Fault, Copy | Fault]:
+    """Load the primary and the backup, with less asked of them where neither would count.
+
+    Firmware does not look at the usable sectors, so it boots from a copy that reaches beyond a
+    shrunk disk; writing mends that. And on a grown disk only the primary header tells where the
+    backup is.
+    """
+    last = sector_count - 1
+    primary = _load_copy(read, PRIMARY_LBA, sector_count)
+    backup = _load_copy(read, last, sector_count)
+    if isinstance(primary, Copy) or isinstance(backup, Copy):
+        return primary, backup
+    mendable = _load_copy(read, PRIMARY_LBA, sector_count, is_usable=_can_be_mended)
+    if isinstance(mendable, Copy):
+        return mendable, backup
+    if primary.header is not None and PRIMARY_LBA < primary.header.alternate_lba < last:
+        before_growth = _load_copy(read, primary.header.alternate_lba, sector_count)
+        if isinstance(before_growth, Copy):
+            return primary, before_growth
+    return primary, _load_copy(read, last, sector_count, is_usable=_can_be_mended)
+
+
+def _has_possible_range(header: Header, sector_count: int) -> bool:
+    """Whether Linux (efi.c) and libblkid accept the usable sectors; others do not look at them."""
+    first, last = header.first_usable_lba, header.last_usable_lba
+    return first <= last < sector_count and not first < header.current_lba < last
+
+
+def _can_be_mended(header: Header, _sector_count: int) -> bool:
+    """Whether a usable sector may be left when those are cut off that cannot be."""
+    return header.first_usable_lba <= header.last_usable_lba
+
+
+def _load_copy(
+    read: ReadSectors,
+    lba: int,
+    sector_count: int,
+    *,
+    is_usable: Callable[[Header, int], bool] = _has_possible_range,
+) -> Copy | Fault:
     try:
         header = _parse_header(read(lba, 1), lba, sector_count)
     except (TableError, DiskError) as fault:
         return Fault(reason=str(fault))
+    if not is_usable(header, sector_count):
+        first, last = header.first_usable_lba, header.last_usable_lba
+        reason = f"usable sectors {first} to {last} are impossible on {sector_count} sectors"
+        return Fault(reason=reason, header=header)
     try:
         entries = read(header.entries_lba, header.array_sectors)
     except DiskError as fault:

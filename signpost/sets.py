@@ -128,7 +128,8 @@ def _refuse_unpaired(by_role: dict[str, list[Partition]]) -> None:
 
 def _missing(role: str, found: list[Partition], boots: list[Partition]) -> str:
     if len(found) > len(boots):
-        extra = found[len(boots)]
+        places = {boot.number + _DISTANCE[role] for boot in boots}
+        extra = next((p for p in found if p.number not in places), found[-1])
         return (
             f"partition {extra.number} is a {role} without a set: "
             f"{len(found)} {role} but {len(boots)} BOOT partitions"

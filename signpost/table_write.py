@@ -12,7 +12,6 @@ from signpost.errors import DiskError, TableError
 from signpost.gpt import (
     FIRST_ARRAY_LBA,
     PRIMARY_LBA,
-    UNUSED,
     Copy,
     DiskTable,
     HeaderPlace,
@@ -20,6 +19,7 @@ from signpost.gpt import (
     ReadSectors,
     renewed_header,
 )
+from signpost.spare_array import last_usable, old_array, spare_array
 
 
 class Write(NamedTuple):
@@ -65,6 +65,7 @@ def plan_write(
     _refuse_unwritable(table)
     layout = _lay_out(table, read, move_array=not is_same)
     _refuse_collisions(layout, table)
+    _refuse_impossible_range(layout)
     _refuse_to_overwrite_what_is_believed(layout, table)
     writer = _Writer(table=table, layout=layout, read=read, rewrite=rewrite)
     return tuple(step for step in writer.steps(entries) if step.writes)
@@ -111,86 +112,27 @@ def _lay_out(table: DiskTable, read: ReadSectors, *, move_array: bool) -> _Layou
     header = table.authority.header
     slots_end = FIRST_ARRAY_LBA + 2 * header.array_sectors
     is_good = isinstance(table.primary, Copy)
-    old_array = _old_array(table, read)
-    spare = _spare_array(table, old_array, read) if move_array or not is_good else None
+    old = old_array(table, read)
+    spare = spare_array(table, old, read) if move_array or not is_good else None
     backup_array = table.sector_count - 1 - header.array_sectors
     return _Layout(
         array_sectors=header.array_sectors,
-        old_array=old_array,
-        new_array=old_array if spare is None else spare,
+        old_array=old,
+        new_array=old if spare is None else spare,
         backup_array=backup_array,
         backup_header=table.sector_count - 1,
         # Reserved from now on: no other tool may place a partition over the second array.
-        first_usable=header.first_usable_lba
-        if spare is None
-        else max(header.first_usable_lba, slots_end),
-        last_usable=min(header.last_usable_lba, backup_array - 1),
-    )
-
-
-def _old_array(table: DiskTable, read: ReadSectors) -> int:
-    """Return where the primary array stands, or where it belongs if nothing tells.
-
-    A header whose entries are bad still counts: were its array overwritten, some cut could complete
-    the bad entries to an older table.
-
-    Raises:
-        TableError: the header is gone, and what stands in the usual place may be something else.
-    """
-    if table.primary.header is not None:
-        return table.primary.header.entries_lba
-    backup = table.authority
-    usual_end = FIRST_ARRAY_LBA + backup.header.array_sectors
-    for slot in (FIRST_ARRAY_LBA, usual_end):
-        if backup.header.first_usable_lba > slot and _is_ours(slot, backup, read):
-            return slot
-    if backup.header.first_usable_lba > usual_end:
-        raise TableError(
-            f"the primary header is lost, and what stands from LBA {FIRST_ARRAY_LBA} on is no "
-            "entry array of this disk but may be a boot loader: this table is not written. The "
-            "backup copy is good: `sgdisk -b FILE` saves it, `sgdisk -l FILE` writes both anew"
-        )
-    return FIRST_ARRAY_LBA
-
-
-def _spare_array(table: DiskTable, old_array: int, read: ReadSectors) -> int | None:
-    """Return where a second entry array may stand, or None where there is no safe room for one."""
-    header = table.authority.header
-    first, second = FIRST_ARRAY_LBA, FIRST_ARRAY_LBA + header.array_sectors
-    slots_end = second + header.array_sectors
-    lowest = min((p.first_lba for p in table.partitions), default=slots_end)
-    if old_array not in (first, second) or lowest < slots_end:
-        return None
-    spare = second if old_array == first else first
-    # Exactly this value is what signpost leaves; a cut may have left anything in the place.
-    is_reserved = spare == second and header.first_usable_lba == slots_end
-    return spare if is_reserved or _is_ours(spare, table.authority, read) else None
-
-
-def _is_ours(slot: int, copy: Copy, read: ReadSectors) -> bool:
-    """Whether an entry array may be put there: nothing, or an older array of this disk, is there.
-
-    Boards keep raw boot loaders between the table and the first partition. That FirstUsableLBA is
-    high does not say that the room is free: sfdisk sets it to 1 MiB on every disk.
-    """
-    try:
-        found = read(slot, copy.header.array_sectors)
-    except DiskError:
-        return False
-    return not any(found) or _is_older_array(found, copy)
-
-
-def _is_older_array(found: bytes, copy: Copy) -> bool:
-    """Whether an entry's unique GUID stands there as it does in the table."""
-    size = copy.header.entry_size
-    return any(
-        found[at + 16 : at + 32] == copy.entries[at + 16 : at + 32] != UNUSED
-        for at in range(0, copy.header.array_bytes, size)
+        first_usable=max(header.first_usable_lba, FIRST_ARRAY_LBA if spare is None else slots_end),
+        last_usable=last_usable(table),
     )
 
 
 def _refuse_collisions(layout: _Layout, table: DiskTable) -> None:
-    """Refuse to write where a partition or another part of the table stands."""
+    """Refuse to write where a partition or another part of the table stands.
+
+    A second array is written only where both places lie in front of all partitions and the backup,
+    so the place that is left needs no look.
+    """
     size = layout.array_sectors
     parts = {
         "the MBR": range(1),
@@ -199,14 +141,21 @@ def _refuse_collisions(layout: _Layout, table: DiskTable) -> None:
         "the backup entries": range(layout.backup_array, layout.backup_array + size),
         "the backup header": range(layout.backup_header, layout.backup_header + 1),
     }
-    if not layout.in_place:
-        parts["the old primary entries"] = range(layout.old_array, layout.old_array + size)
     placed = [(name, part.start, part.stop) for name, part in parts.items()]
     placed += [(f"partition {p.number}", p.first_lba, p.last_lba + 1) for p in table.partitions]
     placed.sort(key=lambda part: part[1])
     for (name, _, stop), (after, start, _) in pairwise(placed):
         if start < stop:
             raise TableError(f"{name} and {after} would overlap: this table is not written")
+
+
+def _refuse_impossible_range(layout: _Layout) -> None:
+    """Refuse to write usable sectors for which Linux would take neither copy for a table."""
+    if layout.first_usable > layout.last_usable:
+        raise TableError(
+            f"partitions could use LBA {layout.first_usable} to {layout.last_usable}, which other "
+            "tools take for no table: this table is not written"
+        )
 
 
 def _refuse_to_overwrite_what_is_believed(layout: _Layout, table: DiskTable) -> None:
@@ -242,14 +191,34 @@ class _Writer:
         """Return all steps, in the order that leaves a whole table at every cut."""
         if isinstance(self._table.primary, Copy):
             return [*self._backup(entries), *self._primary(entries)]
+        moved = self._moved_backup()
         if not self._layout.in_place:
-            return [*self._primary(entries), *self._backup(entries)]
+            return [*moved, *self._primary(entries), *self._backup(entries)]
         # In place, a bad primary is first made what the backup says, so that both headers agree: in
         # the usable sectors too, which may be impossible there.
+        repair = self._primary(self._table.authority.entries, usable=self._said_usable)
+        return [*moved, *repair, *self._backup(entries), *self._primary(entries)]
+
+    @property
+    def _said_usable(self) -> range:
+        header = self._table.authority.header
+        return range(header.first_usable_lba, header.last_usable_lba + 1)
+
+    def _moved_backup(self) -> list[Step]:
+        """Let all readers find the backup of a grown disk before the primary is touched.
+
+        The one sector at the new end points at the entries where they are: new entries could
+        overwrite the old header, of which there is no other.
+        """
         backup = self._table.authority
-        said = range(backup.header.first_usable_lba, backup.header.last_usable_lba + 1)
-        repair = self._primary(backup.entries, usable=said)
-        return [*repair, *self._backup(entries), *self._primary(entries)]
+        last = self._layout.backup_header
+        if backup.header.current_lba == last:
+            return []
+        place = HeaderPlace(
+            current_lba=last, alternate_lba=PRIMARY_LBA, entries_lba=backup.header.entries_lba
+        )
+        header = self._header(backup.entries, place, usable=self._said_usable)
+        return [self._step("backup header at the new end", last, header)]
 
     def _backup(self, entries: bytes) -> list[Step]:
         layout = self._layout

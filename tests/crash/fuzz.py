@@ -32,7 +32,14 @@ from tests.helpers.gpt_builder import (
     with_entry_fields,
     with_header_fields,
 )
-from tests.helpers.gpt_readers import Medium, SeenPartition, strict_gptprio_reader, uefi_reader
+from tests.helpers.gpt_readers import (
+    ALL_READERS,
+    Medium,
+    SeenPartition,
+    libblkid_reader,
+    linux_reader_without_gpt,
+    uefi_reader,
+)
 
 SLOWEST_SECONDS = 2.0
 MOST_MEMORY_KIB = 128 << 10
@@ -153,7 +160,7 @@ def try_in_memory(one: Input) -> str:
         return type(err).__name__
     if one.chance.randrange(FOLLOWED_SHARE):
         return "planned"
-    _follow(steps, medium, table, entries)
+    _follow(one, steps, medium, table, entries)
     return "carried out"
 
 
@@ -176,13 +183,18 @@ def _changed_entries(table: gpt.DiskTable, chance: random.Random) -> bytes:
 
 
 def _follow(
-    steps: tuple[table_write.Step, ...], medium: Medium, table: gpt.DiskTable, entries: bytes
+    one: Input,
+    steps: tuple[table_write.Step, ...],
+    medium: Medium,
+    table: gpt.DiskTable,
+    entries: bytes,
 ) -> None:
     """Carry a plan out step by step, those readers looking on that see what signpost sees."""
     old = _rows(table.partitions)
     readers = [
         reader
-        for reader in (uefi_reader, strict_gptprio_reader)
+        for reader in ALL_READERS
+        if reader is not linux_reader_without_gpt
         if (seen := reader(medium)) and _rows(seen.partitions) == old
     ]
     new = _rows(table._replace(primary=table.authority._replace(entries=entries)).partitions)
@@ -193,12 +205,16 @@ def _follow(
                 sectors[lba + at // medium.sector_size] = data[at : at + medium.sector_size]
         for reader in readers:
             seen = reader(medium.overlaid(sectors))
-            assert seen is not None, "a reader finds no table between two steps"
-            assert _rows(seen.partitions) in (old, new), "a reader sees half a change"
+            assert seen is not None, f"{reader.__name__} finds no table between two steps"
+            assert _rows(seen.partitions) in (old, new), f"{reader.__name__} sees half a change"
     after = medium.overlaid(sectors)
     left = gpt.load(after.read, sector_size=medium.sector_size, sector_count=medium.sector_count)
     assert not left.faults, left.faults
     assert left.authority.entries == entries
+    if left.authority.header.entry_size == 128:
+        seen = libblkid_reader(after.overlaid({0: one.plain_mbr}))
+        assert seen is not None, "libblkid takes what was written for no table"
+        assert (seen.copy, _rows(seen.partitions)) == ("primary", new)
 
 
 def try_in_a_file(one: Input, path: Path) -> str:

@@ -6,8 +6,9 @@ it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -31,8 +32,10 @@ from tests.helpers.gpt_builder import (
 )
 from tests.helpers.gpt_readers import (
     ALL_READERS,
+    LINUX_READERS,
     Medium,
     Seen,
+    libblkid_reader,
     linux_reader_without_gpt,
     strict_gptprio_reader,
 )
@@ -79,18 +82,35 @@ class Layout:
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
+    def is_known_to_linux(self) -> bool:
+        return self.facts.get("entry_size", 128) == 128
+
+    @property
     def readers(self) -> list[Reader]:
         """The readers that can read such a table at all."""
-        linux_knows = self.facts.get("entry_size", 128) == 128
-        return [r for r in ALL_READERS if linux_knows or r is not linux_reader_without_gpt]
+        return [r for r in ALL_READERS if self.is_known_to_linux or r not in LINUX_READERS]
 
     @property
     def starts(self) -> list[str]:
-        """The damages that leave any table: on a grown disk nobody finds the backup."""
-        return [s for s in STARTS if not (self.grown_by and s.startswith("primary"))]
+        """The damages of which somebody sees what signpost takes for the table.
+
+        On a grown disk LBA 1 alone tells of the backup. A primary whose usable sectors cannot be is
+        void for Linux only, which looks for the backup at the end of the disk.
+        """
+        lost = ("primary-header", "primary-bad") if self.grown_by else ()
+        if self.grown_by or not self.is_known_to_linux:
+            lost = (*lost, "primary-range-impossible-and-copies-disagree")
+        return [start for start in STARTS if not start.startswith(lost)]
 
     def spec(self, flags: tuple[Flags, Flags]) -> DiskSpec:
         return an_ab_disk(a=flags[0], b=flags[1], size_bytes=SMALL, **self.facts)  # type: ignore[arg-type]
+
+
+def old_array_with_other_guids() -> bytes:
+    """Return an array as signpost left it before the disk was flashed with other unique GUIDs."""
+    spec = an_ab_disk(size_bytes=SMALL)
+    others = tuple(replace(p, unique_guid=UUID(int=p.unique_guid.int ^ 1)) for p in spec.partitions)
+    return build(replace(spec, partitions=others))[2 * 512 : 34 * 512]
 
 
 LAYOUTS = [
@@ -104,6 +124,11 @@ LAYOUTS = [
     Layout(name="256-entries", has_spare=True, facts={"entry_count": 256}),
     Layout(name="16-entries", has_spare=True, facts={"entry_count": 16}),
     Layout(name="entries-of-256-bytes", has_spare=True, facts={"entry_size": 256}),
+    Layout(
+        name="stale-array-of-another-table",
+        has_spare=True,
+        facts={"raw_sectors": {34: old_array_with_other_guids()}},
+    ),
     Layout(name="grown", has_spare=True, grown_by=64),
     Layout(name="no-gap", has_spare=False, facts={"first_partition_lba": 34}),
     Layout(
@@ -131,6 +156,11 @@ def stale_backup(image: bytes, spec: DiskSpec) -> bytes:
 def backup_that_claims_too_much(image: bytes, spec: DiskSpec) -> bytes:
     """Return a disk whose backup lets partitions reach over itself: what is written must not."""
     return with_header_fields(image, spec, Part.BACKUP_HEADER, last_usable_lba=spec.last_lba)
+
+
+def impossible_range(part: Part) -> "Damage":
+    """Return what makes a header say that no sector is usable, under right checksums."""
+    return lambda image, spec: with_header_fields(image, spec, part, first_usable_lba=2**64 - 1)
 
 
 Damage = Callable[[bytes, DiskSpec], bytes]
@@ -163,6 +193,11 @@ STARTS: dict[str, Damage] = {
     "primary-bad-and-backup-claims-too-much": lambda image, spec: damage(*PRIMARY_PARTS)(
         backup_that_claims_too_much(image, spec), spec
     ),
+    "primary-range-impossible": impossible_range(Part.PRIMARY_HEADER),
+    "primary-range-impossible-and-copies-disagree": lambda image, spec: impossible_range(
+        Part.PRIMARY_HEADER
+    )(stale_backup(image, spec), spec),
+    "backup-range-impossible": impossible_range(Part.BACKUP_HEADER),
 }
 
 
@@ -267,6 +302,8 @@ def test_no_cut_loses_the_table_or_leaves_half_a_flip(
         trial = run_trial(command, layout, start, tmp_path / "disk.img")
         unseen = [reader.__name__ for reader in layout.readers if not trial.after[reader]]
         assert not unseen, f"{start}: the finished table is not seen"
+        finished = trial.medium.overlaid(trial.states[-1].changed)
+        assert libblkid_reader(finished) or layout.spec(command.flags).entry_size != 128
         assert not list(complaints(trial)), start
         count_states(len(trial.states))
 

@@ -132,17 +132,50 @@ def linux_reader_without_gpt(medium: Medium) -> Seen | None:
 
     The backup is never believed, entries have 128 bytes, and the usable range lies on the disk.
     """
+    return _seen(medium, 1, "primary") if _linux_takes_header(medium, 1) else None
+
+
+def linux_reader_with_gpt(medium: Medium) -> Seen | None:
+    """See what Linux sees with `gpt` on its command line: the backup at the last LBA counts too."""
+    return linux_reader_without_gpt(medium) or _linux_backup(medium)
+
+
+def _linux_backup(medium: Medium) -> Seen | None:
+    last = medium.sector_count - 1
+    return _seen(medium, last, "backup") if _linux_takes_header(medium, last) else None
+
+
+def _linux_takes_header(medium: Medium, lba: int) -> bool:
     if not _has_protective_record(medium) or medium.read(0, 1)[510:512] != b"\x55\xaa":
-        return None
-    header = _header(medium, 1)
+        return False
+    header = _header(medium, lba)
     if header is None or header.entry_size != 128:
-        return None
-    if not header.first_usable <= header.last_usable < medium.sector_count:
-        return None
-    return _seen(medium, 1, "primary")
+        return False
+    return header.first_usable <= header.last_usable < medium.sector_count
 
 
-ALL_READERS = (uefi_reader, strict_gptprio_reader, linux_reader_without_gpt)
+def libblkid_reader(medium: Medium) -> Seen | None:
+    """See what libblkid sees: as Linux with `gpt`, and no header lies among its usable sectors."""
+    for lba, read in ((1, linux_reader_without_gpt), (medium.sector_count - 1, _linux_backup)):
+        header = _header(medium, lba)
+        if header and not header.first_usable < lba < header.last_usable and (seen := read(medium)):
+            return seen
+    return None
+
+
+def sgdisk_reader(medium: Medium) -> Seen | None:
+    """See what sgdisk sees: a bad primary's header still tells where the backup is."""
+    seen = uefi_reader(medium)
+    primary = _header(medium, 1)
+    if seen is not None or primary is None or not _has_protective_record(medium):
+        return seen
+    if not 1 < primary.alternate_lba < medium.sector_count:
+        return None
+    return _seen(medium, primary.alternate_lba, "backup")
+
+
+LINUX_READERS = (linux_reader_without_gpt, linux_reader_with_gpt)
+ALL_READERS = (uefi_reader, strict_gptprio_reader, *LINUX_READERS, sgdisk_reader)
 
 
 def can_boot(flags: Flags) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signpost import gpt, table_write
-from signpost.errors import TableError
+from signpost import gpt, spare_array, table_write
+from signpost.errors import DiskError, TableError
 from tests.helpers.gpt_builder import (
     BOOT_A,
     BOOT_B,
@@ -39,6 +39,9 @@ from tests.helpers.gpt_readers import (
     Medium,
     Seen,
     changed_lbas,
+    libblkid_reader,
+    linux_reader_with_gpt,
+    sgdisk_reader,
     strict_gptprio_reader,
     uefi_reader,
 )
@@ -263,7 +266,7 @@ class TestWhichCopyCounts:
         [
             {"disk_guid": bytes(range(16))},
             {"first_usable_lba": 35},
-            {"last_usable_lba": 9000},
+            {"last_usable_lba": 3000},
             {"alternate_lba": 2},
         ],
         ids=lambda field: next(iter(field)),
@@ -779,14 +782,80 @@ class TestWhereThereIsNoRoomForASecondArray:
         assert whats(steps) == BACKUP_FIRST_SPARE
         assert primary_array(applied(moved, steps), spec) == 2
 
-    def test_an_array_of_another_disk_is_left_alone(self) -> None:
+    @pytest.mark.parametrize("geometry", GEOMETRIES)
+    def test_an_array_with_an_ab_set_may_be_overwritten_whatever_its_unique_guids(
+        self, geometry: Geometry
+    ) -> None:
+        """A reflash, or `sgdisk -G`, leaves signpost's own older array with other unique GUIDs."""
+        spec, _ = an_image(**geometry)
+        array = stale_array(spec)
+        _, image = an_image(**geometry, raw_sectors={2 + spec.array_sectors: array})
+        assert whats(plan(image, spec.sector_size)) == BACKUP_FIRST_SPARE
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            pytest.param({"type_guid": UUID(int=5).bytes_le}, id="no BOOT of any set"),
+            pytest.param({"unique_guid": bytes(16)}, id="no unique GUID"),
+            pytest.param({"first_lba": 2**64 - 1}, id="reversed"),
+            pytest.param({"last_lba": 4096}, id="beyond the disk"),
+            pytest.param({"first_lba": 1}, id="on the header"),
+        ],
+    )
+    def test_what_only_resembles_an_array_is_left_alone(self, fields: dict[str, Any]) -> None:
+        spec, image = an_image(b=None)
+        image = with_entry_fields(image, spec, BOOT_A, **fields)
+        _, image = an_image(b=None, raw_sectors={34: stale_array(spec, image)})
+        assert whats(plan(image, flags={BOOT_A: Flags(1, 1, 1)})) == BACKUP_FIRST_IN_PLACE
+
+    @pytest.mark.parametrize("at", [13, 127], ids=["behind the last partition", "the last entry"])
+    def test_an_array_beside_which_something_else_stands_is_left_alone(self, at: int) -> None:
         spec, _ = an_image()
-        strangers = tuple(
-            replace(p, unique_guid=UUID(int=p.unique_guid.int ^ 1)) for p in spec.partitions
-        )
-        array = build(replace(spec, partitions=strangers))[2 * 512 : 34 * 512]
-        _, image = an_image(raw_sectors={34: array})
+        array = bytearray(stale_array(spec))
+        array[128 * at + 100] = 1
+        _, image = an_image(raw_sectors={34: bytes(array)})
         assert whats(plan(image)) == BACKUP_FIRST_IN_PLACE
+
+    def test_an_array_with_bytes_behind_its_last_entry_is_left_alone(self) -> None:
+        spec, _ = an_image(entry_count=13)
+        array = stale_array(spec)[:-1] + b"\x01"
+        _, image = an_image(entry_count=13, raw_sectors={2 + spec.array_sectors: array})
+        assert whats(plan(image)) == BACKUP_FIRST_IN_PLACE
+
+    def test_a_place_that_cannot_be_read_is_left_alone(self) -> None:
+        _, image = an_image()
+        table, medium = load(image), Medium.of_bytes(image, 512)
+
+        def read(lba: int, count: int) -> bytes:
+            if 40 in range(lba, lba + count):
+                raise DiskError("cannot read sector 40")
+            return medium.read(lba, count)
+
+        entries = table.with_attributes({BOOT_B: Flags(2, 1, 0).attributes})
+        steps = table_write.plan_write(table, entries, read=read)
+        assert whats(steps) == BACKUP_FIRST_IN_PLACE
+
+    @pytest.mark.parametrize(
+        ("facts", "has_room"),
+        [
+            pytest.param({}, True, id="room"),
+            pytest.param({"primary_entries_lba": 34, "first_usable": 66}, True, id="in front"),
+            pytest.param({"first_partition_lba": 34}, False, id="a partition"),
+            pytest.param({"raw_sectors": {40: noise(512)}}, False, id="a boot loader"),
+        ],
+    )
+    def test_it_is_told_whether_changes_are_committed_by_one_sector(
+        self, facts: dict[str, object], has_room: bool
+    ) -> None:
+        _, image = an_image(**facts)
+        read = Medium.of_bytes(image, 512).read
+        assert spare_array.has_room_for_a_second_array(load(image), read) is has_room
+
+    def test_a_lost_primary_array_in_no_known_place_has_no_room_beside_it(self) -> None:
+        spec, image = an_image(first_usable=2048, raw_sectors={2: noise(512), 34: noise(512)})
+        image = garble(image, spec, Part.PRIMARY_HEADER)
+        read = Medium.of_bytes(image, 512).read
+        assert not spare_array.has_room_for_a_second_array(load(image), read)
 
 
 class TestRepair:
@@ -801,7 +870,9 @@ class TestRepair:
         after = written(bad, flags=flags)
         assert load(after).faults == ()
         expected = tuple((flags or {BOOT_A: Flags(1, 0, 1), BOOT_B: Flags(0, 0, 0)}).values())
-        assert [reader(Medium.of_bytes(after, 512)) for reader in ALL_READERS] == [seen(after)] * 3
+        assert [reader(Medium.of_bytes(after, 512)) for reader in ALL_READERS] == [
+            seen(after)
+        ] * len(ALL_READERS)
         assert seen(after).boot_flags == expected
         assert seen(after).copy == "primary"
 
@@ -860,7 +931,149 @@ class TestRepair:
             assert load(image).faults == ()
 
 
+IMPOSSIBLE_RANGES = [
+    pytest.param({"first_usable_lba": 2**64 - 1}, id="begins behind the disk"),
+    pytest.param({"last_usable_lba": 0}, id="ends before it begins"),
+    pytest.param({"first_usable_lba": 3000, "last_usable_lba": 100}, id="reversed"),
+    pytest.param({"last_usable_lba": 4096}, id="ends behind the disk"),
+    pytest.param({"last_usable_lba": 2**64 - 1}, id="endless"),
+    pytest.param({"first_usable_lba": 0}, id="holds the header"),
+]
+
+
+class TestUsableSectorsThatCannotBe:
+    """Linux (efi.c) and libblkid reject such a copy and take the other; firmware does not look."""
+
+    @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
+    @pytest.mark.parametrize("fields", IMPOSSIBLE_RANGES)
+    def test_a_primary_that_claims_them_is_repaired_from_the_backup(
+        self, fields: dict[str, int], first_partition_lba: int
+    ) -> None:
+        spec, image = an_image(first_partition_lba=first_partition_lba)
+        bad = with_header_fields(image, spec, Part.PRIMARY_HEADER, **fields)
+        table = load(bad)
+        assert table.authority is table.backup
+        first, last = (fields.get("first_usable_lba", 34), fields.get("last_usable_lba", 4062))
+        assert table.faults == (
+            f"primary copy: usable sectors {first} to {last} are impossible on 4096 sectors",
+        )
+        after = written(bad)
+        assert load(after).faults == ()
+        assert_every_reader_sees_the_upgrade(after)
+
+    @pytest.mark.parametrize("fields", IMPOSSIBLE_RANGES[:-1])
+    def test_a_backup_that_claims_them_is_repaired_from_the_primary(
+        self, fields: dict[str, int]
+    ) -> None:
+        spec, image = an_image()
+        bad = with_header_fields(image, spec, Part.BACKUP_HEADER, **fields)
+        table = load(bad)
+        assert table.authority is table.primary
+        (fault,) = table.faults
+        assert fault.startswith("backup copy: usable sectors ")
+        after = written(bad)
+        assert load(after).faults == ()
+        assert_every_reader_sees_the_upgrade(wipe(after, spec, Part.PRIMARY_HEADER), UEFI_AND_LINUX)
+
+    @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
+    @pytest.mark.parametrize("fields", IMPOSSIBLE_RANGES[3:])
+    def test_where_both_copies_claim_them_what_cannot_be_is_cut_off(
+        self, fields: dict[str, int], first_partition_lba: int
+    ) -> None:
+        spec, image = an_image(first_partition_lba=first_partition_lba)
+        for part in (Part.PRIMARY_HEADER, Part.BACKUP_HEADER):
+            image = with_header_fields(image, spec, part, **fields)
+        assert load(image).faults != ()
+        for bad in (image, wipe(image, spec, Part.PRIMARY_HEADER)):
+            after = written(bad)
+            assert load(after).faults == ()
+            assert_every_reader_sees_the_upgrade(after)
+
+    @pytest.mark.parametrize("fields", IMPOSSIBLE_RANGES[:3])
+    def test_where_both_copies_claim_that_none_is_usable_the_disk_is_refused(
+        self, fields: dict[str, int]
+    ) -> None:
+        spec, image = an_image()
+        for part in (Part.PRIMARY_HEADER, Part.BACKUP_HEADER):
+            image = with_header_fields(image, spec, part, **fields)
+        with pytest.raises(TableError, match=r"^no valid .* primary: usable sectors .* backup: us"):
+            load(image)
+
+    def test_no_table_is_written_that_leaves_no_usable_sector(self) -> None:
+        spec, image = an_image(first_partition_lba=34)
+        for part in (Part.PRIMARY_HEADER, Part.BACKUP_HEADER):
+            image = with_header_fields(
+                image, spec, part, first_usable_lba=4090, last_usable_lba=4094
+            )
+        assert load(image).faults == ()
+        with pytest.raises(TableError) as caught:
+            plan(image)
+        assert str(caught.value) == (
+            "partitions could use LBA 4090 to 4062, which other tools take for no table: "
+            "this table is not written"
+        )
+
+    def test_a_second_array_that_would_leave_no_usable_sector_is_not_made(self) -> None:
+        spec, image = an_image()
+        for part in (Part.PRIMARY_HEADER, Part.BACKUP_HEADER):
+            image = with_header_fields(image, spec, part, last_usable_lba=65)
+        assert whats(plan(image)) == BACKUP_FIRST_IN_PLACE
+        assert_every_reader_sees_the_upgrade(written(image))
+
+    def test_an_array_that_firmware_still_reads_is_not_written_over(self) -> None:
+        """Its primary has 256 entries, reaching over both places of an array of 128."""
+        spec, image = an_image()
+        longer = with_header_fields(
+            image, spec, Part.PRIMARY_HEADER, entry_count=256, first_usable_lba=2**64 - 1
+        )
+        before = Medium.of_bytes(longer, 512)
+        assert uefi_reader(before) == strict_gptprio_reader(before)
+        assert whats(plan(longer))[0] == "primary header"
+        for after_cut in cuts(before, plan(longer)):
+            for reader in (uefi_reader, strict_gptprio_reader):
+                assert reader(after_cut) is not None
+
+
 class TestDisksThatChangedTheirSize:
+    @pytest.mark.parametrize("sectors", [1, 7, 32, 33, 34, 1000])
+    @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
+    def test_on_a_grown_disk_the_backup_of_a_bad_primary_is_found_and_never_lost(
+        self, sectors: int, first_partition_lba: int
+    ) -> None:
+        spec, image = an_image(first_partition_lba=first_partition_lba)
+        larger = grown(garble(image, spec, Part.PRIMARY_ENTRIES), spec, sectors)
+        table = load(larger)
+        assert table.faults == ("primary copy: checksum of the entries is wrong",)
+        assert table.partitions == load(image).partitions
+        before = Medium.of_bytes(larger, 512)
+        for after_cut in cuts(before, plan(larger)):
+            assert sgdisk_reader(after_cut) is not None
+        after = written(larger)
+        assert load(after).faults == ()
+        assert_every_reader_sees_the_upgrade(after)
+        for reader in (uefi_reader, strict_gptprio_reader, linux_reader_with_gpt):
+            assert reader(Medium.of_bytes(wipe(after, spec, Part.PRIMARY_HEADER), 512))
+
+    @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
+    def test_on_a_grown_disk_the_new_end_holds_a_backup_before_anything_else_changes(
+        self, first_partition_lba: int
+    ) -> None:
+        """Else a cut that garbles LBA 1 loses what alone tells where the backup is."""
+        spec, image = an_image(first_partition_lba=first_partition_lba)
+        larger = grown(garble(image, spec, Part.PRIMARY_ENTRIES), spec, 10)
+        first, *_ = steps = plan(larger)
+        assert planned_lbas([first]) == {spec.last_lba + 10}
+        moved = applied(larger, steps[:1])
+        assert load(garble(moved, spec, Part.PRIMARY_HEADER)).partitions == load(image).partitions
+
+    @pytest.mark.parametrize("alternate", [0, 1, 2, 4195, 4196, 2**64 - 1])
+    def test_a_primary_header_that_tells_of_no_backup_leads_to_none(self, alternate: int) -> None:
+        spec, image = an_image()
+        image = with_header_fields(image, spec, Part.PRIMARY_HEADER, alternate_lba=alternate)
+        larger = grown(garble(image, spec, Part.PRIMARY_ENTRIES), spec, 100)
+        with pytest.raises(TableError, match=r"^no valid GUID partition table"):
+            load(larger)
+
     @pytest.mark.parametrize("sectors", [1, 7, 32, 33, 34, 1000])
     @pytest.mark.parametrize("first_partition_lba", [34, 2048], ids=["in place", "spare"])
     def test_on_a_grown_disk_the_backup_moves_to_the_new_end(
@@ -982,6 +1195,15 @@ class TestCollisions:
         with pytest.raises(TableError, match=r"entries .* would overlap"):
             plan(image, flags={1: Flags(1, 1, 1)})
 
+    def test_the_backup_is_never_written_over_the_primary_array_that_is_still_believed(
+        self,
+    ) -> None:
+        spec = DiskSpec(sector_count=14, entry_count=16, primary_entries_lba=6)
+        image = build(spec)
+        assert load(image).faults == ()
+        with pytest.raises(TableError, match=r"would overlap"):
+            plan(image, flags={}, rewrite=True)
+
     def test_arrays_too_large_for_the_disk_are_never_written(self) -> None:
         spec = DiskSpec(sector_count=12, entry_count=16)
         smaller = shrunk(build(spec), spec, 3)
@@ -1045,6 +1267,29 @@ class TestACutAtAnyMoment:
         for after_cut in cuts(before, steps):
             for reader in (uefi_reader, strict_gptprio_reader):
                 assert reader(after_cut) is not None
+
+
+READERS = (*ALL_READERS, libblkid_reader)
+UEFI_AND_LINUX = (uefi_reader, strict_gptprio_reader, linux_reader_with_gpt, libblkid_reader)
+
+
+def assert_every_reader_sees_the_upgrade(
+    image: bytes, readers: Sequence[Callable[[Medium], Seen | None]] = READERS
+) -> None:
+    for reader in readers:
+        found = reader(Medium.of_bytes(image, 512))
+        assert found is not None, reader.__name__
+        assert found.boot_flags == tuple(UPGRADE.values()), reader.__name__
+
+
+def stale_array(spec: DiskSpec, image: bytes | None = None) -> bytes:
+    """Return the primary array of a disk with another disk's unique GUIDs."""
+    start = 2 * spec.sector_size
+    array = bytearray((image or build(spec))[start : start + spec.array_sectors * spec.sector_size])
+    for at in range(16, len(array) - 16, spec.entry_size):
+        if any(array[at : at + 16]):
+            array[at] ^= 1
+    return bytes(array)
 
 
 def cuts(medium: Medium, steps: Sequence[table_write.Step]) -> Iterator[Medium]:

@@ -175,6 +175,16 @@ def test_each_set_is_the_other_of_the_other() -> None:
             id="a HASH too many",
         ),
         pytest.param(
+            "- ROOT HASH - BOOT ROOT HASH",
+            "partition 2 is a ROOT without a set: 2 ROOT but 1 BOOT partitions",
+            id="BOOT of set A missing",
+        ),
+        pytest.param(
+            "- - HASH - BOOT ROOT HASH",
+            "partition 3 is a HASH without a set: 2 HASH but 1 BOOT partitions",
+            id="HASH alone left of set A",
+        ),
+        pytest.param(
             "BOOT HASH ROOT",
             "ROOT of set A is partition 3, but must be 2: boot loaders look for it 1 after BOOT, "
             "which is partition 1",
