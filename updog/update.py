@@ -68,10 +68,16 @@ def remember_boot(machine: Machine, *, now: datetime) -> None:
         machine.history.append(event)
         _log.info(
             event.kind,
-            summary=f"{event.version} in set {event.set}{', by hand' if event.by_hand else ''}",
+            summary=f"{event.version} in set {event.set}{_how(event)}",
             version=str(event.version),
             set=event.set,
         )
+
+
+def _how(event: Event) -> str:
+    if event.by_hand:
+        return ", by hand"
+    return ": its flags were changed by hand, it may have been tried" if event.unseen else ""
 
 
 def consult(
@@ -179,9 +185,21 @@ def _keep_migrations(machine: Machine, repository: Repository, planned: Plan) ->
 
 
 def install(
-    machine: Machine, repository: Repository, planned: Plan, progress: Progress
+    machine: Machine,
+    repository: Repository,
+    planned: Plan,
+    progress: Progress,
+    *,
+    by_hand: bool = False,
 ) -> Installed:
     """Write an update into the inactive set, prove it, and mark the set valid.
+
+    Args:
+        machine: What is updated.
+        repository: Where from.
+        planned: What was chosen, and where it goes.
+        progress: Who is told how far it is.
+        by_hand: It is a downgrade that the machine would not have taken by itself.
 
     Raises:
         UpdogError: the text says which step failed and what state both sets are in.
@@ -192,7 +210,9 @@ def install(
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
     require_images(planned, repository)
-    machine.history.append(_event(EventKind.STARTED, planned, running=machine.host.version))
+    machine.history.append(
+        _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+    )
     started = time.monotonic()
     try:
         with _opened(planned.windows) as partitions:
@@ -458,6 +478,7 @@ def _record_installed(
             bytes=installed.bytes,
             seconds=round(installed.seconds, 3),
             contents=contents,
+            boot_id=machine.boot_id,
         )
     )
 
