@@ -109,11 +109,13 @@ def test_a_second_update_finds_nothing_and_says_so(machine: Machine) -> None:
     assert check.stderr.startswith("No update: ")
 
 
-def test_no_update_as_json_is_null(machine: Machine) -> None:
+def test_no_update_as_json_says_why_and_until_when(machine: Machine) -> None:
     update_to_1_1_0(machine)
     check = machine.updog("check-update", "--json")
     assert check.code == 3
-    assert json.loads(check.stdout) is None
+    found = json.loads(check.stdout)
+    assert (found["update"], found["reason"], found["ready_at"]) == (None, "held back", None)
+    assert check.stderr.strip().endswith(f"No update: {found['text']}")
 
 
 def test_an_unhealthy_update_is_left_by_the_next_boot(machine: Machine) -> None:

@@ -171,10 +171,13 @@ def report_none(choice: Choice, none: NoUpdate, *, undone: str) -> None:
         UpdogError: another version than what runs was asked for by name: this is a failure.
     """
     words, forced = explain_none(none, choice.judgement), choice.judgement.policy.forced
+    is_failure = forced is not None and none.reason is not Reason.RUNNING
+    failure = f"cannot take {forced}: {words}"
     with leaving(NOTHING_CHANGED):
         if wants_json():
-            print_json({undone: None, "reason": none.reason, "text": words})
-        elif forced is None or none.reason is Reason.RUNNING:
+            told = {"error": failure, "exit": 1} if is_failure else {}
+            print_json({undone: None, "reason": none.reason, "text": words, **told})
+        elif not is_failure:
             print_result(words_for_none(choice, none))
-        if forced is not None and none.reason is not Reason.RUNNING:
-            raise UpdogError(f"cannot take {forced}: {words}")
+        if is_failure:
+            raise UpdogError(failure)
