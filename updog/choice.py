@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from updog.versions import LATEST, VersionLock
+from updog.versions import LATEST, VersionLock, names
 from updog.waves import Seed, WavePosition, position
 
 if TYPE_CHECKING:  # manifest brings a JSON library, which deciding does not need
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # manifest brings a JSON library, which deciding does not nee
 
     from semver import Version
 
+    from updog.history import Event
     from updog.host import Host
     from updog.manifest import Manifest, Update
 
@@ -55,13 +56,13 @@ class Policy:
             highest that may, downwards too.
         ignore_waves: Do not wait for this machine's turn.
         forced: Exactly this version, whatever runs, is locked or is quarantined; waves still count.
-        quarantined: Versions that were tried here and rolled back, and when that was noticed.
+        quarantined: Versions that failed here or were left by hand, each with its rollback.
     """
 
     version_lock: VersionLock = LATEST
     ignore_waves: bool = False
     forced: Version | None = None
-    quarantined: Mapping[Version, datetime] = field(default_factory=dict)
+    quarantined: Mapping[Version, Event] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +91,13 @@ class Chosen:
     Attributes:
         update: The one.
         is_downgrade: It is lower than what runs.
+        is_by_hand: It is lower, and is taken only because the user asks for it by name.
         was_quarantined: It was rolled back here before, and is taken only because the user insists.
     """
 
     update: Update
     is_downgrade: bool
+    is_by_hand: bool
     was_quarantined: bool
 
 
@@ -184,10 +187,12 @@ def _fitting(manifest: Manifest, host: Host) -> list[Update]:
 
 def _obstacle(update: Update, host: Host, *, policy: Policy) -> Reason | None:
     """Find what keeps an update from this machine for good, whatever the time."""
-    if policy.forced is not None:
-        return _obstacle_to_forced(update, policy.forced)
+    if policy.forced is not None and not names(policy.forced, update.version):
+        return Reason.NOT_REQUESTED
     if update.version == host.version:
         return Reason.RUNNING
+    if policy.forced is not None:
+        return Reason.HELD_BACK if _is_held_back(update) else None
     if _is_held_back(update):
         return Reason.HELD_BACK
     if not policy.version_lock.admits(update.version):
@@ -195,12 +200,6 @@ def _obstacle(update: Update, host: Host, *, policy: Policy) -> Reason | None:
     if not leads_on(update, host, policy.version_lock):
         return Reason.OLDER
     return Reason.QUARANTINED if update.version in policy.quarantined else None
-
-
-def _obstacle_to_forced(update: Update, forced: Version) -> Reason | None:
-    if update.version != forced:
-        return Reason.NOT_REQUESTED
-    return Reason.HELD_BACK if _is_held_back(update) else None
 
 
 def _is_held_back(update: Update) -> bool:
@@ -215,9 +214,12 @@ def _wait(place: WavePosition | None, policy: Policy, *, now: datetime) -> Reaso
 
 
 def _chosen(update: Update, judgement: Judgement) -> Chosen:
+    is_downgrade = update.version < judgement.host.version
+    is_driven = leads_on(update, judgement.host, judgement.policy.version_lock)
     return Chosen(
         update=update,
-        is_downgrade=update.version < judgement.host.version,
+        is_downgrade=is_downgrade,
+        is_by_hand=is_downgrade and not is_driven,
         was_quarantined=update.version in judgement.policy.quarantined,
     )
 

@@ -10,15 +10,16 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
 from signpost.errors import SignpostError
-from updog.commands.output import forgive_stderr, reason
+from updog.commands.output import forgive_stderr, print_failure, reason
 from updog.errors import Locked, UpdogError
 from updog.names import escaped
 
@@ -96,24 +97,34 @@ class _Updog(SharingGroup):
         try:
             return super().invoke(ctx)
         except (UpdogError, SignpostError) as err:
-            _say(err, str(err), ctx)
-            ctx.exit(_EXIT_LOCKED if isinstance(err, Locked) else _EXIT_FAILED)
+            _fail(
+                err, str(err), ctx, code=_EXIT_LOCKED if isinstance(err, Locked) else _EXIT_FAILED
+            )
         except (OSError, KeyboardInterrupt) as err:
             if isinstance(err, BrokenPipeError):
                 forget_stdout()
-            _say(err, f"{reason(err)}; `updog status` says what is left", ctx)
-            ctx.exit(_EXIT_FAILED)
+            text = f"{reason(err)}; `updog status` says what is left"
+            _fail(err, text, ctx, code=_EXIT_FAILED)
+
+
+def _fail(err: BaseException, text: str, ctx: click.Context, *, code: int) -> NoReturn:
+    """Tell a failure to whoever reads the log, and to whoever reads the result; and exit."""
+    _say(err, text, ctx)
+    if ctx.params["json"]:
+        with suppress(UpdogError, OSError):
+            print_failure(text, code)
+    ctx.exit(code)
 
 
 def _say(err: BaseException, text: str, ctx: click.Context) -> None:
-    """Print one line, after everything if the user wants to debug, and log it for programs."""
+    """Say it in one line, once, after everything if the user wants to debug."""
     from updog.log import LogFormat, log_failure  # noqa: PLC0415 -- slow, and rarely needed
 
     if ctx.params.get("log_level") == "debug":
         for line in "".join(traceback.format_exception(err)).splitlines():
             click.echo(escaped(line), err=True)
-    log_failure(text, LogFormat(ctx.params["log_format"]))
-    click.echo(f"updog: {escaped(text)}", err=True)
+    if not log_failure(text, LogFormat(ctx.params["log_format"])):
+        click.echo(f"updog: {escaped(text)}", err=True)
 
 
 @click.group(

@@ -14,6 +14,7 @@ from updog.versions import LATEST
 if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
+    from updog.history import Event
     from updog.waves import WavePosition
 
 _VERDICTS = {
@@ -24,9 +25,7 @@ _VERDICTS = {
     Reason.NOT_REQUESTED: "--image asks for {forced}",
     Reason.HELD_BACK: "is held back: the publisher allows up to {max_version} for now",
     Reason.LOCKED: "is not admitted by version_lock {lock}",
-    Reason.QUARANTINED: (
-        "was tried here and rolled back on {day}; `updog update --image {version}` insists"
-    ),
+    Reason.QUARANTINED: "{left} on {day}; `updog update --image {version}` insists",
     Reason.WAVE_NOT_STARTED: (
         "reaches this machine {moment}, {wave}; `updog update {image}--now` does not wait"
     ),
@@ -50,6 +49,7 @@ def explain_verdict(verdict: Verdict, judgement: Judgement, *, zone: tzinfo | No
     if verdict.reason is Reason.RUNNING and limit is not None:
         return f"runs here, but was withdrawn: the publisher allows up to {limit}"
     place, forced = verdict.place, judgement.policy.forced
+    rolled_back = judgement.policy.quarantined.get(verdict.update.version)
     return _VERDICTS[verdict.reason].format(
         version=verdict.update.version,
         max_version=verdict.update.max_version,
@@ -57,7 +57,8 @@ def explain_verdict(verdict: Verdict, judgement: Judgement, *, zone: tzinfo | No
         forced=forced,
         image=f"--image {forced} " if forced else "",
         lock=judgement.policy.version_lock,
-        day=_day(judgement.policy.quarantined.get(verdict.update.version), zone),
+        left=_left(rolled_back) if rolled_back else "",
+        day=_day(rolled_back.time, zone) if rolled_back else "",
         moment=_moment(place.ready_at, zone) if place else "at once",
         wave=_wave(place, judgement) if place else "no waves",
     )
@@ -148,8 +149,18 @@ def _moment(time: datetime, zone: tzinfo | None) -> str:
     return f"{time.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
 
 
-def _day(time: datetime | None, zone: tzinfo | None) -> str:
-    return f"{time.astimezone(zone):%Y-%m-%d}" if time else ""
+def _day(time: datetime, zone: tzinfo | None) -> str:
+    return f"{time.astimezone(zone):%Y-%m-%d}"
+
+
+def _left(rolled_back: Event) -> str:
+    if rolled_back.by_hand:
+        return "was left by hand"
+    if rolled_back.unseen:
+        return (
+            "may have been tried: its flags were changed by hand before updog could look, noticed"
+        )
+    return "was tried here and rolled back"
 
 
 def _wave(place: WavePosition, judgement: Judgement) -> str:

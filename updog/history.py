@@ -47,8 +47,11 @@ class Event:
     Attributes:
         running: What ran in the other set when an installation was started, or runs there after a
             rollback.
-        boot_id: The kernel's name for the boot in which an update was activated.
-        by_hand: A rollback from a system that was marked successful: somebody wanted it.
+        boot_id: The kernel's name for the boot in which an update was installed, activated or
+            reverted.
+        by_hand: Somebody wanted it: a rollback from a system that was marked successful, or the
+            start of a downgrade that nothing but `--image` asked for.
+        unseen: A rollback that is only feared: the flags that would tell were changed by hand.
         contents: What was written into a set, by role, where no hash tree tells it.
     """
 
@@ -64,6 +67,7 @@ class Event:
     error: str | None = None
     boot_id: str | None = None
     by_hand: bool = False
+    unseen: bool = False
     contents: Mapping[str, "Content"] | None = None
 
 
@@ -92,6 +96,7 @@ def event_facts(event: Event) -> dict[str, Any]:
         "error": event.error,
         "boot_id": event.boot_id,
         "by_hand": event.by_hand or None,
+        "unseen": event.unseen or None,
         "contents": _content_facts(event.contents) if event.contents else None,
     }
     return facts | {name: value for name, value in extras.items() if value is not None}
@@ -118,6 +123,7 @@ def parse_event(line: bytes) -> Event | None:
             error=_optional(fields, "error", str),
             boot_id=_optional(fields, "boot_id", str),
             by_hand=bool(_optional(fields, "by_hand", bool)),
+            unseen=bool(_optional(fields, "unseen", bool)),
             contents=_parse_contents(_optional(fields, "contents", dict)),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -155,9 +161,9 @@ def settle(
     """Return what has happened since the last event and is not recorded yet, the oldest first.
 
     The boot loader spends a try before it boots a set. So a set that has a priority, no try left,
-    no success mark and does not run was tried and left again, whether or not its activation was
-    recorded before a power cut. The flags of a set that somebody has cleared since tell nothing; if
-    it was activated in another boot than this one, it is taken to have been tried.
+    no success mark and does not run was tried and left again, whether or not its installation or
+    its activation was recorded before a power cut. Flags that somebody has changed since tell
+    nothing: an update that was not left like that in this very boot may have been tried.
 
     Args:
         events: The history.
@@ -167,7 +173,7 @@ def settle(
         now: The time to put on the events: that of noticing.
     """
     found: list[Event] = []
-    while (event := _unrecorded([*events, *found], state, boot_id)) is not None:
+    while (event := _unrecorded([*events, *found], state, running, boot_id)) is not None:
         found.append(replace(event, time=now, running=_who_runs(event, state, running)))
     return tuple(found)
 
@@ -178,17 +184,24 @@ def _who_runs(event: Event, state: BootState, running: Version) -> Version | Non
     return running if is_left else None
 
 
-def _unrecorded(events: Sequence[Event], state: BootState, boot_id: str | None) -> Event | None:
+def _unrecorded(
+    events: Sequence[Event], state: BootState, running: Version, boot_id: str | None
+) -> Event | None:
     """Return the next thing that must have happened after the events."""
     if state.active is None:
         return None
     pending = _pending(events)
     if pending is not None and pending.set in state.flags:
         is_given_up = _is_given_up(pending, events, boot_id)
-        kind = _outcome(pending, state, is_given_up=is_given_up)
-        if kind is not None:
-            return replace(_bare(pending), kind=kind)
-    return _left_by_hand(events, state.active)
+        outcome = _outcome(pending, state, boot_id, is_given_up=is_given_up)
+        if outcome is not None:
+            return outcome
+    return (
+        _tried_unrecorded(events, state)
+        or _left_by_hand(events, state.active)
+        or _left_for_older(events, state.active)
+        or (_proven_again(events, state, running) if pending is None else None)
+    )
 
 
 def _bare(event: Event) -> Event:
@@ -201,15 +214,20 @@ _ATTEMPTS = (EventKind.STARTED, EventKind.FAILED, EventKind.CHECKED)
 
 def _pending(events: Sequence[Event]) -> Event | None:
     """Return the last update whose fate is open; attempts at a next one do not close it."""
-    last = next((event for event in reversed(events) if event.kind not in _ATTEMPTS), None)
+    last = _last_settled(events)
     return last if last is not None and last.kind in _OPEN else None
 
 
-def _is_given_up(pending: Event, events: Sequence[Event], boot_id: str | None) -> bool:
-    """Tell whether an activated update whose set lost its priority was never tried.
+def _last_settled(events: Sequence[Event]) -> Event | None:
+    """Return the last event that was more than an attempt."""
+    return next((event for event in reversed(events) if event.kind not in _ATTEMPTS), None)
 
-    It was not in the boot that activated it, nor where a next installation has begun to replace it:
-    before one begins, what became of the last update is noted.
+
+def _is_given_up(pending: Event, events: Sequence[Event], boot_id: str | None) -> bool:
+    """Tell whether an update whose set lost its priority was never tried.
+
+    It was not in the boot that installed or activated it, nor where a next installation has begun
+    to replace it: before one begins, what became of the last update is noted.
     """
     after = events[next(i for i in reversed(range(len(events))) if events[i] is pending) :]
     is_replaced = any(e.kind is EventKind.STARTED and e.set is pending.set for e in after)
@@ -217,27 +235,55 @@ def _is_given_up(pending: Event, events: Sequence[Event], boot_id: str | None) -
     return is_same_boot or is_replaced
 
 
-def _outcome(pending: Event, state: BootState, *, is_given_up: bool) -> EventKind | None:
+def _outcome(
+    pending: Event, state: BootState, boot_id: str | None, *, is_given_up: bool
+) -> Event | None:
     flags, was_entered = state.flags[pending.set], pending.kind is EventKind.BOOTED
+    now = _bare(pending)
     if flags.successful:
-        return EventKind.MARKED if was_entered else EventKind.BOOTED
+        return replace(now, kind=EventKind.MARKED if was_entered else EventKind.BOOTED)
     if state.active is pending.set:
-        return None if was_entered else EventKind.BOOTED
+        return None if was_entered else replace(now, kind=EventKind.BOOTED)
     if next_set(state) is pending.set:
         return None
     if was_entered or flags.priority > 0:
-        return EventKind.ROLLED_BACK
-    if pending.kind is not EventKind.ACTIVATED:
+        return replace(now, kind=EventKind.ROLLED_BACK)
+    is_activated = pending.kind is EventKind.ACTIVATED
+    if not is_given_up and (is_activated or flags.tries == 0):
+        # A try that is still there proves nothing: `mark-inactive-valid` gives a spent one back.
+        return replace(now, kind=EventKind.ROLLED_BACK, unseen=True)
+    # What was reverted may still be activated, by hand too, as long as it has its try.
+    told = boot_id if flags.tries > 0 else None
+    return replace(now, kind=EventKind.REVERTED, boot_id=told) if is_activated else None
+
+
+def _tried_unrecorded(events: Sequence[Event], state: BootState) -> Event | None:
+    """Return the failed trial of an update whose run was killed before it could say "installed".
+
+    Not where the flags may be those of an earlier failed trial in the same set, which a run that
+    was killed even before it cleared the set has left as they were.
+    """
+    begun, before = last_deed(events), _last_settled(events)
+    if begun is None or begun.kind is not EventKind.STARTED or begun.set is state.active:
         return None
-    # A try that is still there was not spent by the boot loader: somebody cancelled the upgrade.
-    return EventKind.REVERTED if is_given_up or flags.tries > 0 else EventKind.ROLLED_BACK
+    flags = state.flags.get(begun.set, CLEARED)
+    if flags.priority == 0 or flags.tries > 0 or flags.successful:
+        return None
+    if before is not None and before.set is begun.set and _has_spent_a_try(before):
+        return None
+    return replace(_bare(begun), kind=EventKind.ROLLED_BACK)
+
+
+def _has_spent_a_try(event: Event) -> bool:
+    """Tell whether an event is a failed trial that left its traces in the flags."""
+    return event.kind is EventKind.ROLLED_BACK and not (event.by_hand or event.unseen)
 
 
 def _left_by_hand(events: Sequence[Event], active: SetName) -> Event | None:
     """Return the rollback that nothing but a command can have made, if there was one.
 
     What was on trial is dealt with before; a set that is marked successful the boot loader does not
-    leave by itself. So this is no reason for a quarantine.
+    leave by itself.
     """
     last = _last_to_run(events)
     if last is None or last.set is active:
@@ -255,6 +301,43 @@ def _last_to_run(events: Sequence[Event]) -> Event | None:
                 return None
             return replace(_bare(event), set=event.set.other, version=event.running)
     return None
+
+
+def _left_for_older(events: Sequence[Event], active: SetName) -> Event | None:
+    """Return the leaving of a version for an older one that somebody asked for by name.
+
+    Only once the older one is marked successful: until then the newer one may come back.
+    """
+    marked = _last_settled(events)
+    if marked is None or marked.kind is not EventKind.MARKED or marked.set is not active:
+        return None
+    begun = _last_started(events, active)
+    if begun is None or not begun.by_hand or begun.running is None:
+        return None
+    if begun.version != marked.version or begun.running <= begun.version:
+        return None
+    return replace(
+        _bare(begun),
+        kind=EventKind.ROLLED_BACK,
+        version=begun.running,
+        set=active.other,
+        by_hand=True,
+    )
+
+
+def _last_started(events: Sequence[Event], name: SetName) -> Event | None:
+    started = (e for e in reversed(events) if e.kind is EventKind.STARTED and e.set is name)
+    return next(started, None)
+
+
+def _proven_again(events: Sequence[Event], state: BootState, running: Version) -> Event | None:
+    """Return the success of a quarantined version that was entered again, in whatever way."""
+    if state.active is None or not state.flags.get(state.active, CLEARED).successful:
+        return None
+    rolled_back = quarantined(events).get(running)
+    if rolled_back is None:
+        return None
+    return replace(_bare(rolled_back), kind=EventKind.MARKED, version=running, set=state.active)
 
 
 def last_deed(events: Sequence[Event]) -> Event | None:
@@ -291,19 +374,27 @@ def essence(events: Sequence[Event]) -> tuple[Event, ...]:
 
 
 def _is_verdict(event: Event) -> bool:
-    """Tell whether a version has proven itself here, or failed to."""
-    is_rollback = event.kind is EventKind.ROLLED_BACK and not event.by_hand
-    return is_rollback or event.kind is EventKind.MARKED
+    """Tell whether an event puts a version into quarantine, or frees it.
+
+    Whoever goes back to a newer version by hand has nothing against the older one.
+    """
+    if event.kind is not EventKind.ROLLED_BACK:
+        return event.kind is EventKind.MARKED
+    is_upward = event.running is not None and event.version < event.running
+    return not (event.by_hand and is_upward)
 
 
-def quarantined(events: Iterable[Event]) -> dict[Version, datetime]:
-    """Return the versions that were tried on this machine and rolled back by it, and when.
+def quarantined(events: Iterable[Event]) -> dict[Version, Event]:
+    """Return the versions that are not taken again by themselves, each with its rollback.
 
-    One that was tried again, because the user insisted, and proved itself is free again.
+    They failed here, may have, or were left by hand for an older one. One that was entered again,
+    because the user insisted, and proved itself is free again. Builds of a version (`1.2.0+5`)
+    are one version here, as they are in precedence: none of them is newer than another.
     """
     verdicts = {event.version: event for event in events if _is_verdict(event)}
-    failed = (each for each in verdicts.values() if each.kind is EventKind.ROLLED_BACK)
-    return {event.version: event.time for event in failed}
+    return {
+        version: event for version, event in verdicts.items() if event.kind is EventKind.ROLLED_BACK
+    }
 
 
 def staged_version(events: Sequence[Event], state: BootState, name: SetName) -> Version | None:
@@ -328,10 +419,17 @@ def known_contents(
     return next(installed).contents or {}
 
 
-def known_version(events: Sequence[Event], name: SetName) -> Version | None:
-    """Return the version that a set was last known to hold, installed by updog or not."""
+def known_version(events: Sequence[Event], state: BootState, name: SetName) -> Version | None:
+    """Return the version that a set was last known to hold, whole or not, by updog or not.
+
+    An installation that began has cleared the set before it wrote: a set that is still marked
+    successful holds what it held before.
+    """
+    is_uncleared = state.flags.get(name, CLEARED).successful
     for event in reversed(events):
         if event.kind is EventKind.INSTALLED and event.set is name:
+            return event.version
+        if event.kind is EventKind.STARTED and event.set is name and not is_uncleared:
             return event.version
         if event.running is not None and event.set is name.other:
             return event.running

@@ -61,12 +61,30 @@ def resolve(log_format: LogFormat) -> LogFormat:
     return LogFormat.HUMAN if sys.stderr.isatty() else LogFormat.JSON
 
 
-def log_failure(text: str, log_format: LogFormat) -> None:
-    """Log the end of a run that failed, for programs: to people the command line says it."""
-    if resolve(log_format) is LogFormat.HUMAN:
-        return
-    configure(log_format)  # the run may have failed before its log was set up
-    structlog.get_logger().error("failed", summary=text)
+def log_failure(text: str, log_format: LogFormat, *, journal_socket: Path = journal.SOCKET) -> bool:
+    """Log the end of a run that failed, for programs: to people the command line says it.
+
+    Returns:
+        Whether it is told herewith; else the command line has to.
+    """
+    match resolve(log_format):
+        case LogFormat.JOURNAL:
+            return _tell_journal(text, journal_socket)
+        case LogFormat.JSON:
+            configure(log_format)  # the run may have failed before its log was set up
+            structlog.get_logger().error("failed", summary=text)
+            return True
+        case _:
+            return False
+
+
+def _tell_journal(text: str, journal_socket: Path) -> bool:
+    event: dict[str, Any] = {"event": "failed", "level": "error", "summary": text}
+    try:
+        journal.send(_journal_fields(event, _render_for_people(None, "", event)), journal_socket)
+    except OSError:
+        return False
+    return True
 
 
 def _renderer(log_format: LogFormat, journal_socket: Path) -> structlog.typing.Processor:

@@ -142,10 +142,12 @@ def _is_being_written(name: SetName, events: Sequence[Event]) -> bool:
 
 
 def _was_rolled_back(name: SetName, events: Sequence[Event]) -> bool:
-    """Tell whether the last thing that is known of a set is that it failed its trial."""
+    """Tell whether the last thing that is known of a set is that it failed its trial for sure."""
     looks = (EventKind.FAILED, EventKind.CHECKED)
     last = next((e for e in reversed(events) if e.set is name and e.kind not in looks), None)
-    return last is not None and last.kind is EventKind.ROLLED_BACK and not last.by_hand
+    if last is None or last.kind is not EventKind.ROLLED_BACK:
+        return False
+    return not (last.by_hand or last.unseen)
 
 
 def _is_on_trial(state: BootState) -> bool:
@@ -156,10 +158,7 @@ def _inactive_version(state: BootState, events: Sequence[Event]) -> Version | No
     other = state.active.other if state.active else None
     if other is None or other not in state.flags:
         return None
-    last = last_deed(events)
-    if last is not None and _is_being_written(other, events):
-        return last.version
-    return known_version(events, other)
+    return known_version(events, state, other)
 
 
 def status_lines(status: Status, config: Config, *, now: datetime) -> list[str]:

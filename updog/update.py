@@ -22,10 +22,19 @@ from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.errors import SignpostError
 from signpost.sets import SetName
+from signpost.state import BootState
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
 from updog.errors import PartitionError, UpdogError
-from updog.history import Content, Event, EventKind, last_deed, quarantined, staged_version
+from updog.history import (
+    Content,
+    Event,
+    EventKind,
+    known_version,
+    last_deed,
+    quarantined,
+    staged_version,
+)
 from updog.install import (
     Image,
     Role,
@@ -68,10 +77,16 @@ def remember_boot(machine: Machine, *, now: datetime) -> None:
         machine.history.append(event)
         _log.info(
             event.kind,
-            summary=f"{event.version} in set {event.set}{', by hand' if event.by_hand else ''}",
+            summary=f"{event.version} in set {event.set}{_how(event)}",
             version=str(event.version),
             set=event.set,
         )
+
+
+def _how(event: Event) -> str:
+    if event.by_hand:
+        return ", by hand"
+    return ": its flags were changed by hand, it may have been tried" if event.unseen else ""
 
 
 def consult(
@@ -179,20 +194,35 @@ def _keep_migrations(machine: Machine, repository: Repository, planned: Plan) ->
 
 
 def install(
-    machine: Machine, repository: Repository, planned: Plan, progress: Progress
+    machine: Machine,
+    repository: Repository,
+    planned: Plan,
+    progress: Progress,
+    *,
+    by_hand: bool = False,
 ) -> Installed:
     """Write an update into the inactive set, prove it, and mark the set valid.
+
+    Args:
+        machine: What is updated.
+        repository: Where from.
+        planned: What was chosen, and where it goes.
+        progress: Who is told how far it is.
+        by_hand: It is a downgrade that the machine would not have taken by itself.
 
     Raises:
         UpdogError: the text says which step failed and what state both sets are in.
         SignpostError: a boot flag could not be changed; likewise.
     """
     if _stands_already(machine, planned):
+        _note_found(machine, planned)
         _keep_migrations(machine, repository, planned)
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
     require_images(planned, repository)
-    machine.history.append(_event(EventKind.STARTED, planned, running=machine.host.version))
+    machine.history.append(
+        _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+    )
     started = time.monotonic()
     try:
         with _opened(planned.windows) as partitions:
@@ -218,12 +248,14 @@ def install(
 
 
 def _stands_already(machine: Machine, planned: Plan) -> bool:
-    """Whether the inactive set holds this very update, by its history, flags and signed digests."""
+    """Whether the inactive set holds this very update, by its history, flags and signed digests.
+
+    Also where the run that wrote it was stopped before it could note that.
+    """
     state = boot_disk.read(machine.location).state
     if not state.flags[planned.inactive].tries:
         return False
-    events = machine.history.events()
-    if staged_version(events, state, planned.inactive) != planned.update.version:
+    if known_version(machine.history.events(), state, planned.inactive) != planned.update.version:
         return False
     if not all(_holds(planned.windows[role], planned.targets[role]) for role in Role):
         return False
@@ -236,15 +268,35 @@ def _stands_already(machine: Machine, planned: Plan) -> bool:
     return True
 
 
-def _holds(window: Window, target: Target) -> bool:
-    """Whether a partition holds what a target unpacks to, as far as the publisher signed that."""
+def _note_found(machine: Machine, planned: Plan) -> None:
+    """Note an installation that the run that made it could not note."""
+    state = boot_disk.read(machine.location).state
+    if staged_version(machine.history.events(), state, planned.inactive) is not None:
+        return
+    found = Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
+    contents = {role: _signed(planned.targets[role]) for role in (Role.HASH, Role.BOOT)}
+    _record_installed(
+        machine, planned, found, {role: each for role, each in contents.items() if each}
+    )
+
+
+def _signed(target: Target) -> Content | None:
+    """Return what a target unpacks to, as far as the publisher signed that."""
     length, sha256 = target.uncompressed_length, target.uncompressed_sha256
     if length is None or sha256 is None:
+        return None
+    return Content(length=length, sha256=sha256)
+
+
+def _holds(window: Window, target: Target) -> bool:
+    """Whether a partition holds what a target unpacks to, as far as the publisher signed that."""
+    signed = _signed(target)
+    if signed is None:
         return False
     try:
         with open_for_reading(window) as partition:
             partition.forget_cached()
-            return content_digest(partition, length) == sha256
+            return content_digest(partition, signed.length) == signed.sha256
     except PartitionError:  # what cannot be read is written anew
         return False
 
@@ -258,11 +310,36 @@ def _mark_valid(machine: Machine, planned: Plan) -> None:
     try:
         boot_disk.change(machine.location, boot_state.mark_inactive_valid, expected=planned.sets)
     except (SignpostError, KeyboardInterrupt) as err:
-        raise UpdogError(
-            f"{planned.update.version} stands in set {planned.inactive}, but the set could not be "
-            f"marked valid: {str(err) or 'interrupted'}. It "
-            f"will not boot; set {planned.inactive.other} is untouched. Run the command again"
-        ) from err
+        why = str(err) or "interrupted"
+        words = words_for_marking(planned.update.version, planned.inactive, _state(machine), why)
+        raise UpdogError(words) from err
+
+
+def _state(machine: Machine) -> BootState | None:
+    """Return the boot flags as they are now; None if they cannot be read."""
+    try:
+        return boot_disk.read(machine.location).state
+    except SignpostError:
+        return None
+
+
+def words_for_marking(version: Version, name: SetName, state: BootState | None, why: str) -> str:
+    """Say what a marking as valid leaves that was stopped: the change may have been made."""
+    stands, untouched = f"{version} stands in set {name}", f"set {name.other} is untouched"
+    if state is None:
+        return (
+            f"{stands}, but marking the set valid was stopped: {why}. `signpost status` says "
+            f"whether it is; {untouched}. Run the command again"
+        )
+    if state.flags[name].tries:
+        return (
+            f"{stands}, marked valid, but the run was stopped then: {why}. It is not activated; "
+            f"{untouched}. Run the command again to go on"
+        )
+    return (
+        f"{stands}, but the set could not be marked valid: {why}. It will not boot; {untouched}. "
+        "Run the command again"
+    )
 
 
 def _log_plan(machine: Machine, planned: Plan) -> None:
@@ -451,15 +528,27 @@ def _record_failure(machine: Machine, planned: Plan, failure: Exception) -> None
 def _record_installed(
     machine: Machine, planned: Plan, installed: Installed, contents: Mapping[str, Content]
 ) -> None:
-    machine.history.append(
-        _event(
-            EventKind.INSTALLED,
-            planned,
-            bytes=installed.bytes,
-            seconds=round(installed.seconds, 3),
-            contents=contents,
-        )
+    """Note an installation.
+
+    Raises:
+        UpdogError: that cannot be written; the text tells what stands in the set all the same.
+    """
+    event = _event(
+        EventKind.INSTALLED,
+        planned,
+        bytes=installed.bytes,
+        seconds=round(installed.seconds, 3),
+        contents=contents,
+        boot_id=machine.boot_id,
     )
+    try:
+        machine.history.append(event)
+    except UpdogError as err:
+        raise UpdogError(
+            f"{err}. {installed.version} stands in set {installed.set}, marked valid but not "
+            f"activated; set {installed.set.other} is untouched. Once the history can be written, "
+            "run the command again to go on"
+        ) from err
 
 
 def _event(kind: EventKind, planned: Plan, **facts: Any) -> Event:

@@ -40,7 +40,7 @@ class Bound:
         """Tell whether `version` meets this condition."""
         match self.operator:
             case Operator.EQUAL:
-                return version == self.version
+                return names(self.version, version)
             case Operator.AT_LEAST:
                 return version >= self.version
             case Operator.ABOVE:
@@ -64,6 +64,15 @@ class VersionLock:
 
     def __str__(self) -> str:
         return self.text
+
+
+def names(wanted: Version, version: Version) -> bool:
+    """Tell whether somebody who names `wanted` means `version`.
+
+    Precedence ignores build metadata, but who writes `1.2.0+5` means that build and no other; who
+    writes `1.2.0` takes whichever is listed.
+    """
+    return version == wanted and wanted.build in (None, version.build)
 
 
 LATEST = VersionLock()

@@ -25,6 +25,7 @@ def an_event(
     error: str | None = None,
     boot_id: str | None = None,
     by_hand: bool = False,
+    unseen: bool = False,
     outcome: str | None = None,
     offered: str | None = None,
 ) -> Event:
@@ -40,6 +41,7 @@ def an_event(
         error=error,
         boot_id=boot_id,
         by_hand=by_hand,
+        unseen=unseen,
         outcome=outcome,
         offered=Version.parse(offered) if offered else None,
     )
@@ -94,6 +96,7 @@ any_event = st.builds(
     error=st.none() | st.text(max_size=50),
     boot_id=st.none() | st.text(max_size=40),
     by_hand=st.booleans(),
+    unseen=st.booleans(),
     contents=st.none()
     | st.dictionaries(
         st.sampled_from(["hash", "boot"]),

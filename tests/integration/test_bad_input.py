@@ -1,6 +1,7 @@
 """What a user reads when something is wrong, and that nothing was written that the text denies."""
 
 import fcntl
+import json
 import signal
 import subprocess
 import time
@@ -275,3 +276,51 @@ def test_a_failing_reboot_command_is_said_after_the_update_is_applied(machine: M
         "next; reboot to enter it, or `updog update-revert`"
     )
     assert machine.flags()["B"] == (2, 1, False)
+
+
+def test_a_history_that_cannot_take_the_installation_loses_none_of_the_work(
+    machine: Machine,
+) -> None:
+    history = machine.directory / "state" / "history.jsonl"
+    kept = history.with_name("kept")
+
+    def fill_the_disk(handler: Handler, body: bytes) -> None:
+        history.rename(kept)
+        history.symlink_to("/dev/full")
+        handler.serve(body)
+
+    boot = f"/targets/{target_named(machine, 'boot').name}"
+    # Its beginning is asked for before anything is cleared, all of it as the last image.
+    machine.server.misbehave(boot, Handler.serve, fill_the_disk)
+    line = machine.updog("update", "--now").failed()
+    assert "No space left on device. 1.1.0 stands in set B, marked valid but not activated" in line
+    assert "run the command again to go on" in line
+    history.unlink()
+    kept.rename(history)
+    machine.server.requests.clear()
+    run = machine.updog("update", "--now").succeeded()
+    assert "stands in set B already" in run.stderr
+    assert machine.server.asked_for(boot) == []
+    assert machine.status()["inactive"]["state"] == "pending"
+    machine.updog("verify").succeeded()
+
+
+def test_an_other_set_that_a_killed_run_had_not_cleared_yet_keeps_its_name(
+    machine: Machine,
+) -> None:
+    machine.updog("update", "--now", "--reboot").succeeded()
+    machine.updog("check-update")
+    with (machine.directory / "state" / "history.jsonl").open("a") as history:
+        event = {"time": "2026-11-21T12:00:00+00:00", "event": "started", "version": "1.2.0"}
+        history.write(json.dumps(event | {"set": "A", "running": "1.1.0"}) + "\n")
+    inactive = machine.status()["inactive"]
+    assert (inactive["state"], inactive["version"]) == ("healthy", "1.0.0")
+
+
+def test_a_fallback_is_told_from_an_update_that_boots_next(machine: Machine) -> None:
+    machine.updog("update", "--now", "--reboot").succeeded()
+    machine.playground("max-version", "1.2.0").succeeded()
+    machine.updog("update", "--now", "--reboot").succeeded()
+    line = machine.updog("update-apply").failed()
+    assert "what runs is on trial, and the next boot returns to 1.1.0 in set B" in line
+    assert "update-revert" not in line

@@ -130,20 +130,33 @@ def interrupted(
     return process.returncode, words.read_text()
 
 
-def test_without_a_terminal_the_log_is_json_and_the_last_word_is_for_people_too(
-    machine: Machine,
-) -> None:
+def test_without_a_terminal_a_failure_is_one_json_line_and_no_other(machine: Machine) -> None:
     machine.environment["UPDOG_LOG_FORMAT"] = "auto"
     (machine.repository / "metadata" / "timestamp.json").unlink()
     run = machine.updog("update", "--now")
-    *log, last = run.stderr.splitlines()
-    assert last == run.failed()
-    assert json.loads(log[-1])["event"] == "failed"
-    assert last == f"updog: {json.loads(log[-1])['summary']}"
+    assert run.code == 1
+    log = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [each["event"] for each in log].count("failed") == 1
+    assert "timestamp" in log[-1]["summary"]
+
+
+@pytest.mark.parametrize("command", ["update-revert", "update-apply", "update", "status"])
+def test_with_json_a_failure_is_one_document_on_stdout_too(machine: Machine, command: str) -> None:
+    machine.configure(machine.server.url, "http://127.0.0.1:9")
+    if command == "status":
+        machine.disk.unlink()
+    run = machine.updog(command, "--json")
+    assert run.json() == {"error": run.failed().removeprefix("updog: "), "exit": 1}
+
+
+def test_a_command_that_fails_after_its_document_prints_no_second_one(machine: Machine) -> None:
+    reboot_by(machine, "exit 1")
+    run = machine.updog("update", "--now", "--reboot", "--json")
+    assert (run.code, run.json()["applied"]) == (1, "1.1.0")
 
 
 def test_what_a_stranger_put_into_a_path_does_not_reach_the_terminal(machine: Machine) -> None:
-    for log_format in ("human", "json", "journal"):
+    for log_format in ("human", "journal"):
         machine.environment["UPDOG_LOG_FORMAT"] = log_format
         run = machine.updog("status", "--config", "/no\x1b[2J\nupdog: all is well")
         assert run.code == 1

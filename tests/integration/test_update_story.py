@@ -109,11 +109,13 @@ def test_a_second_update_finds_nothing_and_says_so(machine: Machine) -> None:
     assert check.stderr.startswith("No update: ")
 
 
-def test_no_update_as_json_is_null(machine: Machine) -> None:
+def test_no_update_as_json_says_why_and_until_when(machine: Machine) -> None:
     update_to_1_1_0(machine)
     check = machine.updog("check-update", "--json")
     assert check.code == 3
-    assert json.loads(check.stdout) is None
+    found = json.loads(check.stdout)
+    assert (found["update"], found["reason"], found["ready_at"]) == (None, "held back", None)
+    assert check.stderr.strip().endswith(f"No update: {found['text']}")
 
 
 def test_an_unhealthy_update_is_left_by_the_next_boot(machine: Machine) -> None:
@@ -197,11 +199,70 @@ def test_rollback_by_hand_goes_to_the_other_set_and_back(machine: Machine) -> No
     assert machine.status()["running"]["version"] == "1.1.0"
 
 
-def test_a_version_left_by_hand_is_not_quarantined(machine: Machine) -> None:
+def test_a_version_left_by_hand_does_not_come_back_by_itself(machine: Machine) -> None:
     update_to_1_1_0(machine)
     machine.signpost("rollback-to-inactive").succeeded()
     machine.reboot()
-    assert machine.updog("check-update").succeeded().stdout == "playground 1.1.0\n"
+    check = machine.updog("check-update")
+    assert check.code == 3
+    assert "1.1.0 was left by hand on " in check.stderr
+    before = machine.disk_digest()
+    assert "--image 1.1.0` insists" in machine.updog("update", "--now").succeeded().stdout
+    assert machine.disk_digest() == before
+
+
+def test_a_version_that_was_left_by_hand_is_free_once_it_was_entered_by_hand_again(
+    machine: Machine,
+) -> None:
+    update_to_1_1_0(machine)
+    for _ in range(2):
+        machine.signpost("rollback-to-inactive").succeeded()
+        machine.reboot()
+        machine.updog("check-update")
+    explained = machine.updog("history").succeeded().stdout.splitlines()
+    assert "marked       1.1.0  set B" in explained[-2]
+
+
+def test_a_downgrade_by_hand_lasts_and_says_so(machine: Machine) -> None:
+    update_to_1_1_0(machine)
+    machine.playground("max-version", "1.2.0").succeeded()
+    machine.playground("release", "1.2.1").succeeded()
+    machine.updog("update", "--now", "--reboot").succeeded()
+    run = machine.updog("update", "--image", "1.1.0", "--now", "--reboot").succeeded()
+    assert "1.2.1 is not taken again unless `--image 1.2.1` insists" in run.stderr
+    assert machine.status()["running"]["version"] == "1.1.0"
+    explained = machine.updog("explain").succeeded().stdout
+    assert "1.2.1  quarantined   was left by hand on " in explained
+
+
+def test_the_version_that_runs_is_not_installed_over_the_other_one(machine: Machine) -> None:
+    update_to_1_1_0(machine)
+    before = machine.disk_digest()
+    run = machine.updog("update", "--image", "1.1.0", "--now").succeeded()
+    assert "1.1.0 runs here" in run.stdout
+    assert machine.disk_digest() == before
+
+
+def test_a_failed_trial_that_signpost_began_and_cleared_is_not_repeated(machine: Machine) -> None:
+    update_to_1_1_0(machine)
+    machine.playground("max-version", "1.2.0").succeeded()
+    machine.updog("update-image", "--now").succeeded()
+    machine.signpost("upgrade-to-inactive").succeeded()
+    machine.reboot()
+    machine.reboot()
+    machine.signpost("clear-inactive").succeeded()
+    check = machine.updog("check-update", "--ignore-waves")
+    assert check.code == 3
+    assert "1.2.0 may have been tried" in check.stderr
+
+
+def test_a_failed_trial_whose_try_was_given_back_is_not_repeated(machine: Machine) -> None:
+    fail_1_2_0(machine)
+    machine.signpost("mark-inactive-valid").succeeded()
+    machine.signpost("cancel-upgrade").succeeded()
+    check = machine.updog("check-update", "--ignore-waves")
+    assert check.code == 3
+    assert "1.2.0 may have been tried" in check.stderr
 
 
 def test_a_corrupted_root_never_starts_and_the_old_set_takes_over(machine: Machine) -> None:

@@ -24,7 +24,12 @@ def what_is_left(machine: Machine, otherwise: str) -> str:
     name = inactive_set(state)
     if next_set(state) is not name:
         return otherwise
-    version = known_version(machine.history.events(), name) or "what was installed"
+    version = known_version(machine.history.events(), state, name) or "what was installed"
+    if not state.flags[name.other].successful:
+        return (
+            f"what runs is on trial, and the next boot returns to {version} in set {name} unless "
+            "its health checks mark this system successful"
+        )
     return (
         f"{version} is active in set {name} and boots next; reboot to enter it, or "
         "`updog update-revert`"

@@ -8,6 +8,7 @@ from updog.choice import Chosen, NoUpdate
 from updog.commands.choosing import Choice, make_choice, now_option, words_for_none
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import command, connected
+from updog.explanation import explain_none
 from updog.manifest import Update, update_document
 
 _EXIT_NO_UPDATE = 3
@@ -43,9 +44,19 @@ def _print_outcome(choice: Choice) -> None:
             _print_update(update)
         case NoUpdate() as none:
             if wants_json():
-                print_json(None)
+                print_json(_none_facts(choice, none))
             click.echo(words_for_none(choice, none), err=True)
             sys.exit(_EXIT_NO_UPDATE)
+
+
+def _none_facts(choice: Choice, none: NoUpdate) -> dict[str, object]:
+    ready_at = none.ready_at
+    return {
+        "update": None,
+        "reason": none.reason,
+        "text": explain_none(none, choice.judgement),
+        "ready_at": ready_at.isoformat() if ready_at else None,
+    }
 
 
 def _print_all(choice: Choice) -> None:

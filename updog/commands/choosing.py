@@ -132,7 +132,7 @@ def _warn(chosen: Chosen, judgement: Judgement) -> None:
         running = explain_withdrawal(judgement) or f"{judgement.host.version}, which runs"
         _log.warning(
             "downgrade",
-            summary=f"{version} is older than {running}",
+            summary=f"{version} is older than {running}{_stay(chosen, judgement)}",
             version=str(version),
             running=str(judgement.host.version),
         )
@@ -142,6 +142,16 @@ def _warn(chosen: Chosen, judgement: Judgement) -> None:
             summary=f"{version} was rolled back here before, and is taken because you insist",
             version=str(version),
         )
+
+
+def _stay(chosen: Chosen, judgement: Judgement) -> str:
+    """Say that a downgrade that only the user wanted lasts."""
+    if not chosen.is_by_hand:
+        return ""
+    left = judgement.host.version
+    return (
+        f"; once it is marked successful, {left} is not taken again unless `--image {left}` insists"
+    )
 
 
 def words_for_none(choice: Choice, none: NoUpdate) -> str:
@@ -158,13 +168,16 @@ def report_none(choice: Choice, none: NoUpdate, *, undone: str) -> None:
         undone: The key under which the JSON document of the command names what it did.
 
     Raises:
-        UpdogError: a certain version was asked for by name, so that this is a failure.
+        UpdogError: another version than what runs was asked for by name: this is a failure.
     """
     words, forced = explain_none(none, choice.judgement), choice.judgement.policy.forced
+    is_failure = forced is not None and none.reason is not Reason.RUNNING
+    failure = f"cannot take {forced}: {words}"
     with leaving(NOTHING_CHANGED):
         if wants_json():
-            print_json({undone: None, "reason": none.reason, "text": words})
-        elif forced is None:
+            told = {"error": failure, "exit": 1} if is_failure else {}
+            print_json({undone: None, "reason": none.reason, "text": words, **told})
+        elif not is_failure:
             print_result(words_for_none(choice, none))
-        if forced is not None:
-            raise UpdogError(f"cannot take {forced}: {words}")
+        if is_failure:
+            raise UpdogError(failure)

@@ -65,14 +65,20 @@ def _detail(event: Event) -> str:
         case EventKind.CHECKED:
             return _finding(event)
         case EventKind.STARTED if event.running is not None:
-            return f"from {event.running}"
+            return f"from {event.running}{', by hand' if event.by_hand else ''}"
         case EventKind.ROLLED_BACK:
-            left = "by hand" if event.by_hand else "its trial failed"
+            left = _leaving(event)
             return f"{left}; {event.running} runs again" if event.running else left
         case _ if event.bytes is not None and event.seconds is not None:
             return f"{size(event.bytes)} in {event.seconds:.1f} s"
         case _:
             return ""
+
+
+def _leaving(event: Event) -> str:
+    if event.by_hand:
+        return "by hand"
+    return "may have been tried" if event.unseen else "its trial failed"
 
 
 def _finding(event: Event) -> str:

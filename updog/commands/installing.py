@@ -27,7 +27,13 @@ def choose_and_install(
         log_trust(repository, now=session.now)
         planned = plan(machine, repository, choice.manifest, choice.outcome.update)
     with leaving(_unless_begun(machine)):
-        return install(machine, repository, planned, for_this_terminal())
+        return install(
+            machine,
+            repository,
+            planned,
+            for_this_terminal(),
+            by_hand=choice.outcome.is_by_hand,
+        )
 
 
 def _unless_begun(machine: Machine) -> Callable[[], str]:

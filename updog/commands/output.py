@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 NOTHING_CHANGED = "nothing was changed"
 
+_PRINTED = "updog.printed"
+"""What the context of a run remembers once its JSON document is printed."""
+
 _TOLD_ALREADY = (NOTHING_CHANGED, "nothing was written", "are untouched")
 """The words by which an error has told already that it leaves everything as it was."""
 
@@ -34,7 +37,14 @@ def wants_json() -> bool:
 
 def print_json(facts: object) -> None:
     """Print the one JSON document of a command; raises as `print_result` does."""
+    click.get_current_context().meta[_PRINTED] = True
     print_result(json.dumps(facts, indent=2))
+
+
+def print_failure(text: str, code: int) -> None:
+    """Print the document of a command that failed, unless it has printed one already."""
+    if not click.get_current_context().meta.get(_PRINTED):
+        print_json({"error": text, "exit": code})
 
 
 def print_result(text: str) -> None:

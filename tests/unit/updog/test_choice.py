@@ -4,8 +4,10 @@ import sys
 import pytest
 from semver import Version
 
+from tests.helpers.events import an_event
 from tests.helpers.updates import a_host, a_manifest, an_update, hours
 from updog.choice import Chosen, Judgement, NoUpdate, Policy, Reason, choose, judge, withdrawn_above
+from updog.history import EventKind
 from updog.manifest import Update
 from updog.versions import parse_version_lock
 from updog.waves import Seed
@@ -19,13 +21,21 @@ def judged(
     lock: str = "latest",
     forced: str | None = None,
     quarantined: tuple[str, ...] = (),
+    left_by_hand: tuple[str, ...] = (),
     ignore_waves: bool = False,
 ) -> Judgement:
     policy = Policy(
         version_lock=parse_version_lock(lock),
         ignore_waves=ignore_waves,
         forced=Version.parse(forced) if forced else None,
-        quarantined={Version.parse(each): hours(0) for each in quarantined},
+        quarantined={
+            Version.parse(each): an_event(EventKind.ROLLED_BACK, each, time=hours(0))
+            for each in quarantined
+        }
+        | {
+            Version.parse(each): an_event(EventKind.ROLLED_BACK, each, time=hours(0), by_hand=True)
+            for each in left_by_hand
+        },
     )
     return judge(
         a_manifest(*updates),
@@ -250,8 +260,32 @@ class TestForcedVersion:
         assert isinstance(outcome, Chosen)
         assert outcome.is_downgrade
 
-    def test_it_may_be_what_runs(self) -> None:
-        assert chosen(judged(*self.LISTED, forced="1.0.0")) == "1.0.0"
+    def test_what_runs_is_not_installed_over_the_set_to_fall_back_to(self) -> None:
+        assert missed(judged(*self.LISTED, forced="1.0.0")) == (Reason.RUNNING, "1.0.0")
+
+    @pytest.mark.parametrize(
+        ("forced", "expected"), [("1.3.0", "1.3.0+5"), ("1.3.0+5", "1.3.0+5"), ("1.3.0+6", None)]
+    )
+    def test_a_build_that_is_named_must_be_that_build(
+        self, forced: str, expected: str | None
+    ) -> None:
+        assert chosen(judged(an_update("1.3.0+5"), forced=forced)) == expected
+        assert chosen(judged(an_update("1.3.0+5"), lock=forced)) == expected
+
+    @pytest.mark.parametrize(
+        ("facts", "by_hand"),
+        [
+            ({"forced": "1.1.0"}, True),
+            ({"forced": "1.1.0", "lock": "<1.2"}, False),
+            ({"lock": "1.1.0"}, False),
+        ],
+    )
+    def test_a_downgrade_is_by_hand_where_nothing_else_asks_for_it(
+        self, facts: dict[str, str], *, by_hand: bool
+    ) -> None:
+        outcome = choose(judged(an_update("1.1.0"), running="1.2.0", **facts))  # type: ignore[arg-type]
+        assert isinstance(outcome, Chosen)
+        assert (outcome.is_downgrade, outcome.is_by_hand) == (True, by_hand)
 
     def test_it_beats_the_lock(self) -> None:
         assert chosen(judged(*self.LISTED, forced="1.1.0", lock="1.2.0")) == "1.1.0"

@@ -114,6 +114,18 @@ def test_a_moment_is_told_in_the_users_time_zone() -> None:
             ),
         ),
         (
+            judged(an_update("1.1.0"), left_by_hand=("1.1.0",)),
+            "1.1.0 was left by hand on 2030-01-01; `updog update --image 1.1.0` insists",
+        ),
+        (
+            judged(an_update("1.1.0"), running="1.1.0", forced="1.1.0"),
+            "1.1.0 runs here",
+        ),
+        (
+            judged(an_update("1.1.0+5"), forced="1.1.0+6"),
+            "no 1.1.0+6 is listed for aws-k8s-1.30 on x86_64, only 1.1.0+5 is",
+        ),
+        (
             judged(an_update("1.1.0"), lock="1.0.0"),
             "1.0.0 runs, as version_lock 1.0.0 wants; 1.1.0 is newer and not admitted",
         ),

@@ -118,7 +118,7 @@ class TestWhatBecameOfAnUpdate:
         assert outcome(state, name) == ["booted", "marked", "rolled back"]
         last = noticed(an_activated_update(), state)[-1]
         assert last == an_event(EventKind.ROLLED_BACK, by_hand=True, running="1.0.0", time=LATER)
-        assert quarantined(noticed(an_activated_update(), state)).keys() == frozenset()
+        assert quarantined(noticed(an_activated_update(), state)) == {Version(1, 1, 0): last}
 
     @each_set
     @pytest.mark.parametrize("priority", [1, 2, 15])
@@ -148,11 +148,67 @@ class TestWhatBecameOfAnUpdate:
         assert outcome(state, name, told="one", now="two") == ["rolled back"]
 
     @each_set
-    def test_it_was_reverted_when_its_try_is_still_there_in_a_later_boot(
+    @pytest.mark.parametrize("theirs", ["0/1/0", "0/0/0"])
+    def test_it_may_have_been_tried_where_flags_were_changed_by_hand_in_a_later_boot(
+        self, name: SetName, theirs: str
+    ) -> None:
+        """`mark-inactive-valid` and `cancel-upgrade` after a failed trial leave 0/1/0."""
+        told = an_activated_update(name=name, boot_id="one")
+        state = a_state("2/0/1", theirs)
+        (found,) = noticed(told, state if name is SetName.B else mirrored(state), boot_id="two")
+        assert (found.kind, found.unseen) == (EventKind.ROLLED_BACK, True)
+        assert quarantined([found]).keys() == {Version(1, 1, 0)}
+
+    @each_set
+    @pytest.mark.parametrize("kind", [EventKind.INSTALLED, EventKind.REVERTED])
+    @pytest.mark.parametrize(("now", "expected"), [("one", []), ("two", ["rolled back"])])
+    def test_what_was_staged_may_have_been_tried_where_its_set_was_cleared_in_a_later_boot(
+        self, name: SetName, kind: EventKind, now: str, expected: list[str]
+    ) -> None:
+        """`signpost upgrade-to-inactive`, a failed trial, `signpost clear-inactive`."""
+        staged = an_event(kind, name=name, boot_id="one")
+        assert outcome(a_state("2/0/1", "0/0/0"), name, staged, now=now) == expected
+        assert outcome(a_state("2/0/1", "0/1/0"), name, staged, now=now) == []
+
+    @each_set
+    def test_what_was_reverted_while_it_had_its_try_is_watched_for_the_boots_to_come(
         self, name: SetName
     ) -> None:
-        """`signpost cancel-upgrade`, then a reboot: the boot loader never took it."""
-        assert outcome(a_state("2/0/1", "0/1/0"), name, told="one", now="two") == ["reverted"]
+        told = an_activated_update(name=name, boot_id="one")
+        state = a_state("2/0/1", "0/1/0")
+        state = state if name is SetName.B else mirrored(state)
+        (reverted,) = noticed(told, state, boot_id="one")
+        assert (reverted.kind, reverted.boot_id) == (EventKind.REVERTED, "one")
+
+    def test_what_was_cleared_before_anybody_could_boot_it_stays_reverted(self) -> None:
+        told = an_activated_update(boot_id="one")
+        cleared = a_state("2/0/1", "0/0/0")
+        reverted = noticed(told, cleared, boot_id="one")
+        assert noticed([*told, *reverted], cleared, boot_id="two") == ()
+
+    @each_set
+    def test_a_trial_that_failed_is_noticed_though_the_run_was_killed_before_it_said_installed(
+        self, name: SetName
+    ) -> None:
+        begun = an_event(EventKind.STARTED, "1.2.0", name=name, running="1.0.0")
+        state = a_state("1/0/1", "2/0/0")
+        state = state if name is SetName.B else mirrored(state)
+        (found,) = noticed([begun], state)
+        assert (found.kind, found.version) == (EventKind.ROLLED_BACK, Version(1, 2, 0))
+        assert noticed([begun, found], state) == ()
+
+    @pytest.mark.parametrize("theirs", ["0/0/0", "0/1/0", "2/1/0", "1/0/1"])
+    def test_an_installation_that_was_cut_off_was_not_tried(self, theirs: str) -> None:
+        begun = an_event(EventKind.STARTED, "1.2.0", running="1.0.0")
+        assert noticed([begun], a_state("1/0/1", theirs)) == ()
+
+    def test_the_flags_of_an_earlier_failed_trial_are_not_blamed_on_what_was_to_replace_it(
+        self,
+    ) -> None:
+        """Killed between the note that it begins and the clearing of the set."""
+        failed = an_event(EventKind.ROLLED_BACK, "1.2.0", running="1.0.0")
+        begun = an_event(EventKind.STARTED, "1.2.1", running="1.0.0")
+        assert noticed([failed, begun], a_state("1/0/1", "2/0/0")) == ()
 
     def test_it_was_reverted_when_the_next_installation_cleared_its_set(self) -> None:
         """Cut off and rebooted: the one that was replaced was never tried."""
@@ -231,17 +287,53 @@ class TestWhatBecameOfAnUpdate:
 
 
 class TestARollbackByHand:
-    def test_every_turn_is_noticed_and_none_is_a_quarantine(self) -> None:
+    def test_every_turn_is_noticed_and_the_newer_version_waits_while_the_older_runs(self) -> None:
         told = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
         for active, left in [(SetName.A, "1.1.0"), (SetName.B, "1.0.0"), (SetName.A, "1.1.0")]:
             state = a_state("1/0/1", "2/0/1", active=active)
             running = Version(1, 0, 0) if active is SetName.A else Version(1, 1, 0)
-            (found,) = settle(told, state, running=running, boot_id=None, now=LATER)
+            found, *again = settle(told, state, running=running, boot_id=None, now=LATER)
             assert (found.kind, found.by_hand) == (EventKind.ROLLED_BACK, True)
             assert (str(found.version), found.set) == (left, active.other)
             assert found.running == running
-            told.append(found)
-        assert quarantined(told).keys() == frozenset()
+            told += [found, *again]
+            left_by_hand = {Version(1, 1, 0)} if active is SetName.A else frozenset()
+            assert quarantined(told).keys() == left_by_hand
+
+    def test_into_a_version_that_is_not_marked_successful_frees_it_not(self) -> None:
+        failed = an_event(EventKind.ROLLED_BACK, "1.1.0", running="1.0.0")
+        state = a_state("1/0/1", "2/0/0", active=SetName.B)
+        found = settle([failed], state, running=Version(1, 1, 0), boot_id=None, now=LATER)
+        assert quarantined([failed, *found]).keys() == {Version(1, 1, 0)}
+
+    @each_set
+    def test_a_downgrade_that_was_asked_for_by_name_leaves_the_newer_version_by_hand(
+        self, name: SetName
+    ) -> None:
+        told = [
+            an_event(EventKind.STARTED, "1.0.0", name=name, running="1.1.0", by_hand=True),
+            an_event(EventKind.INSTALLED, "1.0.0", name=name),
+            an_event(EventKind.ACTIVATED, "1.0.0", name=name),
+        ]
+        trial, proven = (a_state("1/0/1", flags, active=SetName.B) for flags in ("2/0/0", "2/0/1"))
+        if name is SetName.A:
+            trial, proven = mirrored(trial), mirrored(proven)
+        told += noticed(told, trial)
+        assert quarantined(told) == {}
+        told += noticed(told, proven)
+        (left,) = quarantined(told).values()
+        assert (left.version, left.set, left.by_hand) == (Version(1, 1, 0), name.other, True)
+        assert noticed(told, proven) == ()
+
+    def test_a_downgrade_that_the_machine_took_by_itself_leaves_nothing_by_hand(self) -> None:
+        told = [
+            an_event(EventKind.STARTED, "1.0.0", running="1.1.0"),
+            an_event(EventKind.INSTALLED, "1.0.0"),
+            an_event(EventKind.ACTIVATED, "1.0.0"),
+        ]
+        told += noticed(told, a_state("1/0/1", "2/0/1", active=SetName.B))
+        assert told[-1].kind is EventKind.MARKED
+        assert quarantined(told) == {}
 
     def test_it_is_noticed_though_the_set_was_cleared_since(self) -> None:
         told = [*an_activated_update(), an_event(EventKind.BOOTED), an_event(EventKind.MARKED)]
@@ -305,14 +397,12 @@ class TestWholeStories:
         assert self._outcome(boot.clear_inactive(state), name, boots=2) == ["rolled back"]
 
     @each_set
-    @pytest.mark.parametrize("is_rebooted", [False, True])
-    def test_an_upgrade_that_signpost_cancelled_was_reverted(
-        self, name: SetName, *, is_rebooted: bool
+    def test_an_upgrade_that_signpost_cancelled_was_reverted_unless_a_boot_came_between(
+        self, name: SetName
     ) -> None:
         state = boot.cancel_upgrade(self._upgraded(name))
-        if is_rebooted:
-            state = boot.select_boot(state)
-        assert self._outcome(state, name, boots=int(is_rebooted)) == ["reverted"]
+        assert self._outcome(state, name) == ["reverted"]
+        assert self._outcome(boot.select_boot(state), name, boots=1) == ["rolled back"]
 
     @each_set
     def test_an_update_that_somebody_left_is_no_failure(self, name: SetName) -> None:
@@ -347,7 +437,7 @@ class TestWhatMustNotBeForgotten:
         assert last_deed(short) == last_deed(whole)
         for name in SetName:
             assert staged_version(short, state, name) == staged_version(whole, state, name)
-            assert known_version(short, name) == known_version(whole, name)
+            assert known_version(short, state, name) == known_version(whole, state, name)
         for event in told:
             assert is_news(event, short) == is_news(event, whole)
 
@@ -396,9 +486,10 @@ class TestNews:
 class TestVersions:
     def test_quarantined_is_what_was_rolled_back_and_nothing_else(self) -> None:
         told = [an_event(kind, f"1.{number}.0") for number, kind in enumerate(EventKind)]
-        told.append(an_event(EventKind.ROLLED_BACK, "2.0.0", by_hand=True))
+        told.append(an_event(EventKind.ROLLED_BACK, "2.0.0", by_hand=True, running="1.0.0"))
+        told.append(an_event(EventKind.ROLLED_BACK, "0.9.0", by_hand=True, running="1.0.0"))
         expected = list(EventKind).index(EventKind.ROLLED_BACK)
-        assert quarantined(told).keys() == {Version(1, expected, 0)}
+        assert quarantined(told).keys() == {Version(1, expected, 0), Version(2, 0, 0)}
 
     def test_quarantine_lasts_and_several_versions_can_be_in_it(self) -> None:
         rolled_back = [an_event(EventKind.ROLLED_BACK, v) for v in ("1.1.0", "1.2.0", "1.1.0")]
@@ -452,18 +543,24 @@ class TestVersions:
 
     def test_a_set_holds_what_was_last_installed_into_it(self) -> None:
         told = [*an_activated_update("1.1.0"), *an_activated_update("1.2.0")]
-        assert known_version(told, SetName.B) == Version(1, 2, 0)
+        assert known_version(told, a_state(), SetName.B) == Version(1, 2, 0)
+
+    def test_a_set_holds_what_was_begun_to_be_written_unless_it_was_not_even_cleared(self) -> None:
+        told = [*an_activated_update(), an_event(EventKind.STARTED, "1.2.0")]
+        for theirs, expected in [("0/0/0", 2), ("0/1/0", 2), ("1/0/1", 1)]:
+            state = a_state("2/0/1", theirs)
+            assert known_version(told, state, SetName.B) == Version(1, expected, 0)
 
     def test_a_set_that_ran_during_an_installation_into_the_other_holds_what_ran(self) -> None:
-        assert known_version(an_activated_update(), SetName.A) == Version(1, 0, 0)
+        assert known_version(an_activated_update(), a_state(), SetName.A) == Version(1, 0, 0)
 
     def test_the_newest_knowledge_about_a_set_counts(self) -> None:
         into_b = an_event(EventKind.STARTED, "1.3.0", running="1.2.9")
         told = [an_event(version="1.2.0", name=SetName.A), into_b]
-        assert known_version(told, SetName.A) == Version(1, 2, 9)
-        assert known_version(told[::-1], SetName.A) == Version(1, 2, 0)
+        assert known_version(told, a_state(), SetName.A) == Version(1, 2, 9)
+        assert known_version(told[::-1], a_state(), SetName.A) == Version(1, 2, 0)
 
     @each_set
     def test_of_a_set_that_never_appeared_nothing_is_known(self, name: SetName) -> None:
-        assert known_version([], name) is None
-        assert known_version([an_event(EventKind.FAILED, name=name)], name) is None
+        assert known_version([], a_state(), name) is None
+        assert known_version([an_event(EventKind.FAILED, name=name)], a_state(), name) is None

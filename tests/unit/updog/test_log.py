@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from updog import journal
-from updog.log import LogFormat, configure, resolve
+from updog.log import LogFormat, configure, log_failure, resolve
 from updog.names import escaped
 
 
@@ -183,6 +183,19 @@ def format_with(stderr: int, **environment: str) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+def test_a_failure_that_the_journal_takes_is_told_and_one_that_it_does_not_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "socket"
+    with a_journal(path) as received:
+        assert log_failure("no\x1bway", LogFormat.JOURNAL, journal_socket=path)
+        fields = received()
+    assert (fields["PRIORITY"], fields["UPDOG_EVENT"]) == ("3", "failed")
+    assert fields["MESSAGE"] == "Failed     no\\x1bway"
+    assert not log_failure("no way", LogFormat.JOURNAL, journal_socket=tmp_path / "away")
+    assert logged(capsys) == []
 
 
 @contextmanager
