@@ -263,6 +263,7 @@ def _facts(found: disk.BootDisk) -> dict[str, object]:
             "primary": _copy_fact(table.primary),
             "backup": _copy_fact(table.backup),
             "faults": list(table.faults),
+            "commits_at_once": found.commits_at_once,
         },
         "active": found.state.active,
         "next": state.next_set(found.state),
@@ -338,9 +339,17 @@ def _table_words(found: disk.BootDisk) -> str:
     return words if mbr == "protective" else f"{words}; {mbr} MBR"
 
 
+_IN_PLACE = (
+    "No safe room for a second entry array, so changes are written in place: a cut\n"
+    "may leave the backup alone valid, which Linux ignores unless booted with `gpt`."
+)
+
+
 def _notes(found: disk.BootDisk) -> list[str]:
     notes = ["* running"] if found.state.active else ["It is not known which set is running."]
     notes += _warnings(found)
+    if not found.commits_at_once:
+        notes.append(_IN_PLACE)
     if found.table.faults:
         notes.append("`signpost rewrite-table` repairs the partition table.")
     return notes

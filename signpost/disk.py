@@ -18,6 +18,7 @@ from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
 from signpost.open_disk import OpenDisk, opened
 from signpost.osdisk import StrPath, find_os_disk, find_partition_node
 from signpost.sets import PartitionSet, SetName, Sets, discover
+from signpost.spare_array import has_room_for_a_second_array
 from signpost.state import BootState
 
 if TYPE_CHECKING:
@@ -48,11 +49,16 @@ class Window(NamedTuple):
 
 
 class BootDisk(NamedTuple):
-    """What was read from a disk at one moment."""
+    """What was read from a disk at one moment.
+
+    `commits_at_once`: a change of flags takes effect with one sector; elsewhere the primary copy is
+    written in place, and is not valid for a moment.
+    """
 
     path: str
     is_device: bool
     table: gpt.DiskTable
+    commits_at_once: bool
     sets: Sets
     state: BootState
 
@@ -236,6 +242,7 @@ def _read_open(disk: OpenDisk, location: Location) -> BootDisk:
         path=disk.path,
         is_device=disk.is_device,
         table=table,
+        commits_at_once=has_room_for_a_second_array(table, disk.sectors(table.sector_size)),
         sets=sets,
         state=BootState(
             flags={

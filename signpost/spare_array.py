@@ -5,8 +5,25 @@ primary array, and whether the other may take the next one. Performs no I/O. Ref
 hold something else.
 """
 
+from typing import Final
+
 from signpost.errors import DiskError, TableError
 from signpost.gpt import FIRST_ARRAY_LBA, UNUSED, Copy, DiskTable, ReadSectors
+from signpost.sets import BOTTLEROCKET_BOOT, BOTTLEROCKET_HASH, BOTTLEROCKET_ROOT
+
+_TYPES_OF_A_SET: Final = (
+    BOTTLEROCKET_BOOT.bytes_le,
+    BOTTLEROCKET_ROOT.bytes_le,
+    BOTTLEROCKET_HASH.bytes_le,
+)
+
+
+def has_room_for_a_second_array(table: DiskTable, read: ReadSectors) -> bool:
+    """Whether changes are committed by one sector; else the primary copy is written in place."""
+    try:
+        return spare_array(table, old_array(table, read), read) is not None
+    except TableError:
+        return False
 
 
 def last_usable(table: DiskTable) -> int:
@@ -58,7 +75,7 @@ def spare_array(table: DiskTable, old: int, read: ReadSectors) -> int | None:
 
 
 def _is_ours(slot: int, table: DiskTable, read: ReadSectors) -> bool:
-    """Whether an entry array may be put there: nothing, or an older array of this disk, is there.
+    """Whether an entry array may be put there: nothing, or an older array of such a disk, is there.
 
     Boards keep raw boot loaders between the table and the first partition. That FirstUsableLBA is
     high does not say that the room is free: sfdisk sets it to 1 MiB on every disk.
@@ -68,7 +85,11 @@ def _is_ours(slot: int, table: DiskTable, read: ReadSectors) -> bool:
         found = read(slot, copy.header.array_sectors)
     except DiskError:
         return False
-    return not any(found) or _is_older_array(found, copy)
+    return (
+        not any(found)
+        or _is_older_array(found, copy)
+        or _is_ab_array(found, copy, table.sector_count)
+    )
 
 
 def _is_older_array(found: bytes, copy: Copy) -> bool:
@@ -78,3 +99,27 @@ def _is_older_array(found: bytes, copy: Copy) -> bool:
         found[at + 16 : at + 32] == copy.entries[at + 16 : at + 32] != UNUSED
         for at in range(0, copy.header.array_bytes, size)
     )
+
+
+def _is_ab_array(found: bytes, copy: Copy, sector_count: int) -> bool:
+    """Whether the bytes are an entry array with an A/B set, by themselves.
+
+    So reads an array that signpost wrote before the disk was flashed anew, or before another tool
+    gave its partitions new unique GUIDs.
+    """
+    size, end = copy.header.entry_size, copy.header.array_bytes
+    entries = [found[at : at + size] for at in range(0, end, size)]
+    types = [entry[:16] for entry in entries]
+    return (
+        any(tuple(types[at : at + 3]) == _TYPES_OF_A_SET for at in range(len(types)))
+        and all(_is_plausible(entry, sector_count) for entry in entries)
+        and not any(found[end:])
+    )
+
+
+def _is_plausible(entry: bytes, sector_count: int) -> bool:
+    if not any(entry):
+        return True
+    first, last = (int.from_bytes(entry[at : at + 8], "little") for at in (32, 40))
+    guids = entry[:16], entry[16:32]
+    return UNUSED not in guids and FIRST_ARRAY_LBA <= first <= last < sector_count

@@ -6,8 +6,9 @@ it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -105,6 +106,13 @@ class Layout:
         return an_ab_disk(a=flags[0], b=flags[1], size_bytes=SMALL, **self.facts)  # type: ignore[arg-type]
 
 
+def old_array_with_other_guids() -> bytes:
+    """Return an array as signpost left it before the disk was flashed with other unique GUIDs."""
+    spec = an_ab_disk(size_bytes=SMALL)
+    others = tuple(replace(p, unique_guid=UUID(int=p.unique_guid.int ^ 1)) for p in spec.partitions)
+    return build(replace(spec, partitions=others))[2 * 512 : 34 * 512]
+
+
 LAYOUTS = [
     Layout(name="512", has_spare=True),
     Layout(
@@ -116,6 +124,11 @@ LAYOUTS = [
     Layout(name="256-entries", has_spare=True, facts={"entry_count": 256}),
     Layout(name="16-entries", has_spare=True, facts={"entry_count": 16}),
     Layout(name="entries-of-256-bytes", has_spare=True, facts={"entry_size": 256}),
+    Layout(
+        name="stale-array-of-another-table",
+        has_spare=True,
+        facts={"raw_sectors": {34: old_array_with_other_guids()}},
+    ),
     Layout(name="grown", has_spare=True, grown_by=64),
     Layout(name="no-gap", has_spare=False, facts={"first_partition_lba": 34}),
     Layout(

@@ -135,6 +135,14 @@ class TestStatus:
         assert lines[0] == f"OS disk: {path}  (GPT: {words})"
         assert lines[-1] == "`signpost rewrite-table` repairs the partition table."
 
+    def test_it_says_where_a_change_is_not_committed_by_one_sector(self, tmp_path: Path) -> None:
+        path = an_image(tmp_path, first_partition_lba=34)
+        assert on(path, "status").stdout.splitlines()[5:] == [
+            "No safe room for a second entry array, so changes are written in place: a cut",
+            "may leave the backup alone valid, which Linux ignores unless booted with `gpt`.",
+        ]
+        assert answer(on(path, "status", "--json"))["table"]["commits_at_once"] is False
+
     def test_it_names_a_hybrid_mbr(self, tmp_path: Path) -> None:
         done = on(an_image(tmp_path, mbr=Mbr.HYBRID), "status")
         assert done.stdout.splitlines()[0].endswith("(GPT: both copies good; hybrid MBR)")
@@ -159,7 +167,13 @@ class TestStatus:
         assert facts == {
             "disk": str(path),
             "sector_size": 4096,
-            "table": {"mbr": "protective", "primary": "good", "backup": "good", "faults": []},
+            "table": {
+                "mbr": "protective",
+                "primary": "good",
+                "backup": "good",
+                "faults": [],
+                "commits_at_once": True,
+            },
             "active": "A",
             "next": "B",
             "has_boot_ever_succeeded": False,

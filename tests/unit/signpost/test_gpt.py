@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signpost import gpt, table_write
+from signpost import gpt, spare_array, table_write
 from signpost.errors import DiskError, TableError
 from tests.helpers.gpt_builder import (
     BOOT_A,
@@ -782,13 +782,44 @@ class TestWhereThereIsNoRoomForASecondArray:
         assert whats(steps) == BACKUP_FIRST_SPARE
         assert primary_array(applied(moved, steps), spec) == 2
 
-    def test_an_array_of_another_disk_is_left_alone(self) -> None:
+    @pytest.mark.parametrize("geometry", GEOMETRIES)
+    def test_an_array_with_an_ab_set_may_be_overwritten_whatever_its_unique_guids(
+        self, geometry: Geometry
+    ) -> None:
+        """A reflash, or `sgdisk -G`, leaves signpost's own older array with other unique GUIDs."""
+        spec, _ = an_image(**geometry)
+        array = stale_array(spec)
+        _, image = an_image(**geometry, raw_sectors={2 + spec.array_sectors: array})
+        assert whats(plan(image, spec.sector_size)) == BACKUP_FIRST_SPARE
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            pytest.param({"type_guid": UUID(int=5).bytes_le}, id="no BOOT of any set"),
+            pytest.param({"unique_guid": bytes(16)}, id="no unique GUID"),
+            pytest.param({"first_lba": 2**64 - 1}, id="reversed"),
+            pytest.param({"last_lba": 4096}, id="beyond the disk"),
+            pytest.param({"first_lba": 1}, id="on the header"),
+        ],
+    )
+    def test_what_only_resembles_an_array_is_left_alone(self, fields: dict[str, Any]) -> None:
+        spec, image = an_image(b=None)
+        image = with_entry_fields(image, spec, BOOT_A, **fields)
+        _, image = an_image(b=None, raw_sectors={34: stale_array(spec, image)})
+        assert whats(plan(image, flags={BOOT_A: Flags(1, 1, 1)})) == BACKUP_FIRST_IN_PLACE
+
+    @pytest.mark.parametrize("at", [13, 127], ids=["behind the last partition", "the last entry"])
+    def test_an_array_beside_which_something_else_stands_is_left_alone(self, at: int) -> None:
         spec, _ = an_image()
-        strangers = tuple(
-            replace(p, unique_guid=UUID(int=p.unique_guid.int ^ 1)) for p in spec.partitions
-        )
-        array = build(replace(spec, partitions=strangers))[2 * 512 : 34 * 512]
-        _, image = an_image(raw_sectors={34: array})
+        array = bytearray(stale_array(spec))
+        array[128 * at + 100] = 1
+        _, image = an_image(raw_sectors={34: bytes(array)})
+        assert whats(plan(image)) == BACKUP_FIRST_IN_PLACE
+
+    def test_an_array_with_bytes_behind_its_last_entry_is_left_alone(self) -> None:
+        spec, _ = an_image(entry_count=13)
+        array = stale_array(spec)[:-1] + b"\x01"
+        _, image = an_image(entry_count=13, raw_sectors={2 + spec.array_sectors: array})
         assert whats(plan(image)) == BACKUP_FIRST_IN_PLACE
 
     def test_a_place_that_cannot_be_read_is_left_alone(self) -> None:
@@ -803,6 +834,28 @@ class TestWhereThereIsNoRoomForASecondArray:
         entries = table.with_attributes({BOOT_B: Flags(2, 1, 0).attributes})
         steps = table_write.plan_write(table, entries, read=read)
         assert whats(steps) == BACKUP_FIRST_IN_PLACE
+
+    @pytest.mark.parametrize(
+        ("facts", "has_room"),
+        [
+            pytest.param({}, True, id="room"),
+            pytest.param({"primary_entries_lba": 34, "first_usable": 66}, True, id="in front"),
+            pytest.param({"first_partition_lba": 34}, False, id="a partition"),
+            pytest.param({"raw_sectors": {40: noise(512)}}, False, id="a boot loader"),
+        ],
+    )
+    def test_it_is_told_whether_changes_are_committed_by_one_sector(
+        self, facts: dict[str, object], has_room: bool
+    ) -> None:
+        _, image = an_image(**facts)
+        read = Medium.of_bytes(image, 512).read
+        assert spare_array.has_room_for_a_second_array(load(image), read) is has_room
+
+    def test_a_lost_primary_array_in_no_known_place_has_no_room_beside_it(self) -> None:
+        spec, image = an_image(first_usable=2048, raw_sectors={2: noise(512), 34: noise(512)})
+        image = garble(image, spec, Part.PRIMARY_HEADER)
+        read = Medium.of_bytes(image, 512).read
+        assert not spare_array.has_room_for_a_second_array(load(image), read)
 
 
 class TestRepair:
@@ -1227,6 +1280,16 @@ def assert_every_reader_sees_the_upgrade(
         found = reader(Medium.of_bytes(image, 512))
         assert found is not None, reader.__name__
         assert found.boot_flags == tuple(UPGRADE.values()), reader.__name__
+
+
+def stale_array(spec: DiskSpec, image: bytes | None = None) -> bytes:
+    """Return the primary array of a disk with another disk's unique GUIDs."""
+    start = 2 * spec.sector_size
+    array = bytearray((image or build(spec))[start : start + spec.array_sectors * spec.sector_size])
+    for at in range(16, len(array) - 16, spec.entry_size):
+        if any(array[at : at + 16]):
+            array[at] ^= 1
+    return bytes(array)
 
 
 def cuts(medium: Medium, steps: Sequence[table_write.Step]) -> Iterator[Medium]:
