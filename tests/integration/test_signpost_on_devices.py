@@ -50,6 +50,7 @@ def test_a_flip_on_a_device_is_seen_by_sfdisk(sector_size: int, tmp_path: Path) 
             "primary": "good",
             "backup": "good",
             "faults": [],
+            "commits_at_once": True,
         }
 
 
