@@ -104,7 +104,8 @@ def _explain_unlisted(none: NoUpdate, judgement: Judgement) -> str:
     if policy.forced is not None:
         wanted = f"no {policy.forced} is"
     elif policy.version_lock != LATEST and judgement.verdicts:
-        wanted = f"nothing that version_lock {policy.version_lock} admits is"
+        runs = "else " if policy.version_lock.admits(judgement.host.version) else ""
+        wanted = f"nothing {runs}that version_lock {policy.version_lock} admits is"
     elif none.reason is Reason.WITHDRAWN:
         wanted = "nothing that may replace it is"
     else:

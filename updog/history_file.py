@@ -122,7 +122,10 @@ class History:
             return []
         except (OSError, ValueError) as err:
             why = err.strerror if isinstance(err, OSError) else err
-            raise UpdogError(f"cannot read history {path}: {why}") from err
+            raise UpdogError(
+                f"cannot read history {path}: {why}; if it cannot be mended, move it away: earlier "
+                "rollbacks are forgotten then"
+            ) from err
         return [line for line in data.split(b"\n") if line]
 
 

@@ -258,6 +258,7 @@ class Transport:
         download.wait(seconds)
         _log.warning(
             "download interrupted",
+            summary=f"{outcome.reason}; trying {public_url(download.url)} again in {seconds:.1f} s",
             url=public_url(download.url),
             reason=outcome.reason,
             offset_bytes=download.wanted.offset,

@@ -3,6 +3,7 @@
 Decides about version numbers alone; which update is taken is `updog.choice`'s business.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -110,9 +111,21 @@ def parse_version_lock(text: str) -> VersionLock:
     if text == "latest":
         return LATEST
     if text.lstrip().startswith((">", "<")):
-        return VersionLock(text=text, bounds=tuple(_parse_bound(part) for part in text.split(",")))
+        bounds = tuple(_parse_bound(part) for part in text.split(","))
+        _refuse_empty(text, bounds)
+        return VersionLock(text=text, bounds=bounds)
     exact = Bound(operator=Operator.EQUAL, version=_parse_exact(text))
     return VersionLock(text=str(exact.version), bounds=(exact,))
+
+
+def _refuse_empty(text: str, bounds: tuple[Bound, ...]) -> None:
+    """Refuse a range that no version can be in: a machine would never move again."""
+    lower = [each for each in bounds if each.operator in {Operator.AT_LEAST, Operator.ABOVE}]
+    upper = [each for each in bounds if each.operator in {Operator.AT_MOST, Operator.BELOW}]
+    for low, high in itertools.product(lower, upper):
+        is_point = low.operator is Operator.AT_LEAST and high.operator is Operator.AT_MOST
+        if low.version > high.version or (low.version == high.version and not is_point):
+            raise ValueError(f"{quoted(text)} admits no version; write a range like >=1.2,<1.4")
 
 
 def _parse_exact(text: str) -> Version:
@@ -139,7 +152,8 @@ def _parse_bound_version(text: str, operator: Operator) -> Version:
         return parse_version(text)
     if operator in {Operator.ABOVE, Operator.AT_MOST}:
         # `<=1.4` may mean with or without 1.4.1: make the writer choose.
-        raise ValueError(f"{operator}{text} is ambiguous; write all three numbers, like {text}.0")
+        full = text + ".0" * (2 - text.count("."))
+        raise ValueError(f"{operator}{text} is ambiguous; write all three numbers, like {full}")
     return Version.parse(text, optional_minor_and_patch=True)
 
 

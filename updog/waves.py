@@ -67,7 +67,7 @@ def position(waves: Sequence[Wave], seed: Seed) -> WavePosition | None:
     following = all_waves[number] if number < len(all_waves) else None
     return WavePosition(
         number=number,
-        count=len(all_waves),
+        count=sum(1 for each in all_waves if each.bound < SEEDS),  # a bound of 2048 only ends one
         start_bound=wave.bound,
         end_bound=following.bound if following else None,
         starts_at=wave.starts_at,

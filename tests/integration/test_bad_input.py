@@ -317,6 +317,17 @@ def test_an_other_set_that_a_killed_run_had_not_cleared_yet_keeps_its_name(
     assert (inactive["state"], inactive["version"]) == ("healthy", "1.0.0")
 
 
+def test_an_update_waits_for_the_trial_of_what_runs_to_end(machine: Machine) -> None:
+    machine.updog("update", "--now", "--reboot").succeeded()
+    machine.playground("max-version", "1.2.0").succeeded()
+    machine.updog("update", "--now", "--reboot").succeeded()
+    machine.playground("release", "1.2.1").succeeded()
+    check = machine.updog("check-update", "--json", "--ignore-waves")
+    assert check.code == 3
+    assert check.json()["reason"] == "on trial"
+    assert "1.2.0, which runs, is on trial; 1.2.1 waits" in check.stderr
+
+
 def test_a_fallback_is_told_from_an_update_that_boots_next(machine: Machine) -> None:
     machine.updog("update", "--now", "--reboot").succeeded()
     machine.playground("max-version", "1.2.0").succeeded()

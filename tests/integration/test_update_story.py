@@ -284,6 +284,7 @@ def test_explain_gives_every_update_a_verdict(machine: Machine) -> None:
     assert verdicts == {"1.2.0": "held back", "1.1.0": "chosen"}
     lines = machine.updog("explain").succeeded().stdout.splitlines()
     assert lines[1].split()[0] == "1.2.0"
+    assert lines[1] == "  1.2.0  held back     the publisher allows up to 1.1.0 for now"
     assert lines[2].split()[:2] == ["1.1.0", "CHOSEN"]
     assert lines[3] == "  1.0.0  running       runs here, and is not listed"
     assert facts["running_is_listed"] is False

@@ -4,11 +4,14 @@ import sys
 
 import click
 
+from signpost import disk as boot_disk
+from signpost.state import active_set
 from updog.choice import Chosen, NoUpdate
-from updog.commands.choosing import Choice, make_choice, now_option, words_for_none
+from updog.commands.choosing import Choice, make_choice, now_option
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import command, connected
 from updog.explanation import explain_none
+from updog.machine import Machine
 from updog.manifest import Update, update_document
 
 _EXIT_NO_UPDATE = 3
@@ -35,18 +38,34 @@ def check_update(*, show_all: bool, ignore_waves: bool) -> None:
         if show_all:
             _print_all(choice)
         else:
-            _print_outcome(choice)
+            _print_outcome(choice, is_on_trial=_is_on_trial(session.machine))
 
 
-def _print_outcome(choice: Choice) -> None:
+def _is_on_trial(machine: Machine) -> bool:
+    """Tell whether what runs has yet to prove itself: until then `update` takes nothing."""
+    state = boot_disk.read(machine.location).state
+    return not state.flags[active_set(state)].successful
+
+
+def _print_outcome(choice: Choice, *, is_on_trial: bool) -> None:
     match choice.outcome:
+        case Chosen(update=update) if is_on_trial:
+            text = (
+                f"{choice.judgement.host.version}, which runs, is on trial; {update.version} waits "
+                "until its health checks mark it successful"
+            )
+            _print_none({"update": None, "reason": "on trial", "text": text, "ready_at": None})
         case Chosen(update=update):
             _print_update(update)
         case NoUpdate() as none:
-            if wants_json():
-                print_json(_none_facts(choice, none))
-            click.echo(words_for_none(choice, none), err=True)
-            sys.exit(_EXIT_NO_UPDATE)
+            _print_none(_none_facts(choice, none))
+
+
+def _print_none(facts: dict[str, object]) -> None:
+    if wants_json():
+        print_json(facts)
+    click.echo(f"No update: {facts['text']}", err=True)
+    sys.exit(_EXIT_NO_UPDATE)
 
 
 def _none_facts(choice: Choice, none: NoUpdate) -> dict[str, object]:

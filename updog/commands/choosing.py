@@ -154,11 +154,6 @@ def _stay(chosen: Chosen, judgement: Judgement) -> str:
     )
 
 
-def words_for_none(choice: Choice, none: NoUpdate) -> str:
-    """Say in one line why there is no update."""
-    return f"No update: {explain_none(none, choice.judgement)}"
-
-
 def report_none(choice: Choice, none: NoUpdate, *, undone: str) -> None:
     """Print that there is nothing to do, and why.
 
@@ -178,6 +173,6 @@ def report_none(choice: Choice, none: NoUpdate, *, undone: str) -> None:
             told = {"error": failure, "exit": 1} if is_failure else {}
             print_json({undone: None, "reason": none.reason, "text": words, **told})
         elif not is_failure:
-            print_result(words_for_none(choice, none))
+            print_result(f"No update: {words}")
         if is_failure:
             raise UpdogError(failure)

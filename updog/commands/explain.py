@@ -46,8 +46,7 @@ def _lines(choice: Choice) -> list[str]:
 def _verdict_lines(judgement: Judgement) -> list[str]:
     """Say of every version what becomes of it, the highest first; of what runs in any event."""
     rows = [
-        (each.update.version, _word(each), explain_verdict(each, judgement))
-        for each in judgement.verdicts
+        (each.update.version, _word(each), _why(each, judgement)) for each in judgement.verdicts
     ]
     running = judgement.host.version
     if not _is_listed(running, judgement):
@@ -81,6 +80,11 @@ def _migration_words(choice: Choice, goal: Version) -> str:
         return str(err)
     direction = "backward" if goal < running else "forward"
     return f"{len(chain)} ({direction})" if chain else "none"
+
+
+def _why(verdict: Verdict, judgement: Judgement) -> str:
+    """Say why, without the word that stands before it."""
+    return explain_verdict(verdict, judgement).removeprefix(f"is {verdict.reason}: ")
 
 
 def _word(verdict: Verdict) -> str:

@@ -144,6 +144,14 @@ def test_a_moment_is_told_in_the_users_time_zone() -> None:
             ),
         ),
         (
+            judged(an_update("1.1.0", max_version="1.0.0"), running="1.1.0", lock="<=1.1.0"),
+            (
+                "1.1.0, which runs, was withdrawn: the publisher allows up to 1.0.0; nothing else "
+                "that version_lock <=1.1.0 admits is listed for aws-k8s-1.30 on x86_64, only "
+                "1.1.0 is"
+            ),
+        ),
+        (
             judged(an_update("1.2.0", max_version="1.1.0"), lock="1.2.0"),
             "version_lock 1.2.0: 1.2.0 is held back: the publisher allows up to 1.1.0 for now",
         ),

@@ -78,7 +78,9 @@ class TestFile:
 
     def test_something_else_in_its_place_is_reported(self, tmp_path: Path) -> None:
         history = History(tmp_path)
-        with pytest.raises(UpdogError, match=f"^cannot read history {tmp_path}: Is a directory$"):
+        with pytest.raises(
+            UpdogError, match=f"^cannot read history {tmp_path}: Is a directory; .*move it away"
+        ):
             history.events()
         with pytest.raises(UpdogError, match=f"^cannot write history {tmp_path}: Is a directory$"):
             history.append(an_event())

@@ -101,3 +101,21 @@ def test_a_broken_range_is_refused_with_an_example(text: str) -> None:
 def test_a_range_with_a_broken_version_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'1\.x' is not a version"):
         parse_version_lock(">=1.x")
+
+
+@pytest.mark.parametrize(
+    ("operator", "short", "full"), [(">", "1", "1.0.0"), ("<=", "1.4", "1.4.0")]
+)
+def test_the_advice_for_an_ambiguous_bound_can_be_followed(
+    operator: str, short: str, full: str
+) -> None:
+    with pytest.raises(ValueError, match=f"numbers, like {full}$"):
+        parse_version_lock(operator + short)
+    parse_version_lock(operator + full)
+
+
+@pytest.mark.parametrize("text", [">=1.4,<1.2", ">1.2.0,<1.2.0", ">=1.2,<1.2", ">1.2.0,<=1.2.0"])
+def test_a_range_that_nothing_can_be_in_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="admits no version"):
+        parse_version_lock(text)
+    assert parse_version_lock(">=1.2.0,<=1.2.0").admits(Version(1, 2, 0))

@@ -139,3 +139,9 @@ def test_a_host_is_ready_within_its_wave(rollout: tuple[Wave, ...], seed: Seed) 
     if place.end_bound is not None and place.ends_at is not None:
         assert seed < place.end_bound
         assert place.ready_at <= place.ends_at
+
+
+def test_a_bound_beyond_all_seeds_ends_a_wave_and_is_none() -> None:
+    place = position(waves({0: 0, 1024: 10, SEEDS: 20}), Seed(1500))
+    assert place is not None
+    assert (place.number, place.count, place.end_bound) == (2, 2, SEEDS)
