@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.machine import BIN, Machine
 
 SYSTEM_CALLS = ("pwrite64", "write", "fsync", "fdatasync", "rename", "ftruncate")
-EVERY_NTH = 1 if os.environ.get("EXPLORE") == "all" else 9
+EVERY_NTH = 1 if os.environ.get("EXPLORE") == "all" else 23
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")
 
