@@ -1,6 +1,7 @@
 """The template of all machines. What cannot run here is skipped, and said at the end of the run."""
 
 import os
+import signal
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,12 @@ from tests.helpers.machine import create_template
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make, once a worker, the machine that tests copy."""
     return create_template(tmp_path_factory.mktemp("template") / "playground")
+
+
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited: Ctrl-C
+# would go unnoticed by the commands that are tested. A handler of our own is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache
