@@ -8,6 +8,7 @@ what may be installed is decided by signatures.
 
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,10 +31,20 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsContexts:
-    """What connections to servers, and to proxies, are made with."""
+    """What connections to servers, and to proxies, are made with; None stands for the default."""
 
-    server: ssl.SSLContext
-    proxy: ssl.SSLContext
+    own_server: ssl.SSLContext | None = None
+    own_proxy: ssl.SSLContext | None = None
+
+    @property
+    def server(self) -> ssl.SSLContext:
+        """For the server that the files come from."""
+        return self.own_server or _default_context()
+
+    @property
+    def proxy(self) -> ssl.SSLContext:
+        """For a proxy on the way: it is not shown the client certificate."""
+        return self.own_proxy or _default_context()
 
 
 def load_tls(settings: TlsSettings) -> TlsContexts:
@@ -42,15 +53,21 @@ def load_tls(settings: TlsSettings) -> TlsContexts:
     Raises:
         ConfigError: One of them cannot be used; the text names its setting.
     """
-    plain = _trusting(settings.ca_file)
+    plain = _trusting(settings.ca_file) if settings.ca_file else None
     certificate, key = settings.client_certificate, settings.client_key
     if certificate is None or key is None:
-        return TlsContexts(server=plain, proxy=plain)
+        return TlsContexts(own_server=plain, own_proxy=plain)
     _require_pem("network.client_certificate", certificate, b"-----BEGIN CERTIFICATE-----")
     _require_pem("network.client_key", key, b"PRIVATE KEY-----")
     known = _trusting(settings.ca_file)
     _appear_as(known, certificate, key)
-    return TlsContexts(server=known, proxy=plain)
+    return TlsContexts(own_server=known, own_proxy=plain)
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    # Only once it is needed: reading all those CAs takes longer than a check over plain HTTP.
+    return _trusting(None)
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:
