@@ -392,15 +392,21 @@ class _Installation:
     progress: Progress
 
     def run(self) -> dict[str, Content]:
-        """Write the images, the hash tree first, and read each back before the next.
+        """Write the images, the hash tree first, then read all of them back.
+
+        Not each before the next: on a medium that holds less than it says, a later write lands on
+        what was written, and proven, before.
 
         Returns:
             What stands in the partitions now, of the root too much to tell: its tree does.
         """
-        hashes = self._install(Role.HASH, tree=None)
+        hashes = self._write(Role.HASH, tree=None)
         tree = open_tree(hashes, self.partitions[Role.HASH])
-        self._install(Role.ROOT, tree=tree)
-        boot = self._install(Role.BOOT, tree=None)
+        root = self._write(Role.ROOT, tree=tree)
+        boot = self._write(Role.BOOT, tree=None)
+        for written in (hashes, root, boot):
+            own = tree if written is root else None
+            prove(written, self.partitions[written.role], tree=own)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
@@ -412,7 +418,7 @@ class _Installation:
             if written.sha256 is not None
         }
 
-    def _install(self, role: Role, *, tree: TreeReader | None) -> Written:
+    def _write(self, role: Role, *, tree: TreeReader | None) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
 
@@ -422,7 +428,6 @@ class _Installation:
 
         written = self.repository.deliver(target, write)
         _log_written(target, written, seconds=time.monotonic() - started)
-        prove(written, partition, tree=tree)
         return written
 
 
