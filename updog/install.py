@@ -9,7 +9,7 @@ Chooses no update and changes no boot flag.
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -222,13 +222,20 @@ def _require_signed_content(image: Image, length_bytes: int, sha256: str | None)
         raise ImageError(f"{image.name}: the content is not what was signed (sha256 differs)")
 
 
-def prove(written: Written, partition: OpenPartition, *, tree: TreeReader | None) -> None:
+def prove(
+    written: Written,
+    partition: OpenPartition,
+    *,
+    tree: TreeReader | None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> None:
     """Read a partition back from the medium and compare it with what was written to it.
 
     Args:
         written: what must be there.
         partition: already flushed.
         tree: for the root partition, the tree that names the block that differs.
+        advance: is told of every piece, with its bytes, when its turn comes.
 
     Raises:
         ImageError: the medium gives back other bytes.
@@ -242,7 +249,7 @@ def prove(written: Written, partition: OpenPartition, *, tree: TreeReader | None
             raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
 
     partition.forget_cached()
-    _work_through(written.length_bytes, compare)
+    _work_through(written.length_bytes, compare, advance)
 
 
 def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int | None) -> str:
@@ -257,7 +264,9 @@ def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int 
     )
 
 
-def _work_through(length_bytes: int, work: Work) -> None:
+def _work_through(
+    length_bytes: int, work: Work, advance: Callable[[int], None] = lambda _count: None
+) -> None:
     """Work on a partition's first bytes, piece by piece, each in an empty buffer of its length.
 
     Raises:
@@ -265,7 +274,9 @@ def _work_through(length_bytes: int, work: Work) -> None:
     """
     with BlockWorkers(work) as workers:
         for offset in range(0, length_bytes, BUFFER_BYTES):
-            workers.hand_over(offset, workers.take()[: length_bytes - offset])
+            buffer = workers.take()[: length_bytes - offset]
+            workers.hand_over(offset, buffer)
+            advance(len(buffer))
         workers.finish()
 
 

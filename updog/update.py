@@ -8,7 +8,7 @@ error tells in which state both sets are.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -144,6 +144,7 @@ def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
     """
     for name in dict.fromkeys(planned.migrations):
         repository.deliver(repository.target(name), _exhaust)
+    progress.expect(planned.download_bytes)
     tree: TreeReader | None = None
     for role in Role:
         tree = _rehearse_image(role, planned, repository, progress, tree=tree)
@@ -170,7 +171,7 @@ def _rehearse_image(
     target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
 
     def check(chunks: Iterator[bytes]) -> TreeReader | None:
-        with progress.image(role, target.length) as advance:
+        with progress.fetching(role, target.length) as advance:
             return check_image(_image(role, target, chunks, advance), room_bytes, tree=tree)
 
     return repository.deliver(target, check)
@@ -400,13 +401,12 @@ class _Installation:
         Returns:
             What stands in the partitions now, of the root too much to tell: its tree does.
         """
+        self.progress.expect(self.planned.download_bytes)
         hashes = self._write(Role.HASH, tree=None)
         tree = open_tree(hashes, self.partitions[Role.HASH])
         root = self._write(Role.ROOT, tree=tree)
         boot = self._write(Role.BOOT, tree=None)
-        for written in (hashes, root, boot):
-            own = tree if written is root else None
-            prove(written, self.partitions[written.role], tree=own)
+        self._prove((hashes, root, boot), tree)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
@@ -418,12 +418,18 @@ class _Installation:
             if written.sha256 is not None
         }
 
+    def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
+        with self.progress.verifying(sum(written.length_bytes for written in images)) as advance:
+            for written in images:
+                own = tree if written.role is Role.ROOT else None
+                prove(written, self.partitions[written.role], tree=own, advance=advance)
+
     def _write(self, role: Role, *, tree: TreeReader | None) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
 
         def write(chunks: Iterator[bytes]) -> Written:
-            with self.progress.image(role, target.length) as advance:
+            with self.progress.fetching(role, target.length) as advance:
                 return write_image(_image(role, target, chunks, advance), partition, tree=tree)
 
         written = self.repository.deliver(target, write)
