@@ -25,10 +25,10 @@ from repo_tools.rollout.options import (
     parse_size,
     parse_start,
 )
+from repo_tools.rollout.published import from_repository
 from repo_tools.rollout.schedule import (
     Schedule,
     Traffic,
-    from_repository,
     from_wave_file,
 )
 from repo_tools.rollout.table import chart, summary, table
@@ -182,7 +182,7 @@ def _draw(curves: Sequence[Curve], pictures: Sequence[Path], *, title: str) -> N
     except ModuleNotFoundError as error:
         raise _missing("draw", error, extra="plots", library="matplotlib") from error
     for path in pictures:
-        with telling("write", path, left="pictures before it are whole, it is as it was"):
+        with telling("write", path, left="it is as it was, pictures before it stay"):
             write_durably(path, draw(curves, title=title, form=path.suffix[1:]))
     if not wants_json():
         print_line("Pictures", ", ".join(str(path) for path in pictures))

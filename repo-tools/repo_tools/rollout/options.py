@@ -1,5 +1,6 @@
 """The options of `repo-tools simulate`, and how their values are read."""
 
+import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -40,6 +41,18 @@ class _DurationType(click.ParamType[timedelta]):
         if span < self._least:
             self.fail(f"{value!r} is less than {duration(self._least)}", param, ctx)
         return span
+
+
+class _ShareType(click.FloatRange):
+    """A number of a range, which "not a number" would slip through."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        share = super().convert(value, param, ctx)
+        if math.isnan(share):
+            self.fail(f"{value!r} is no share; write it like 0.1", param, ctx)
+        return share
 
 
 def parse_size(
@@ -108,7 +121,7 @@ _FLEET: Final = (
     ),
     click.option(
         "--offline-share",
-        type=click.FloatRange(0, 0.95),
+        type=_ShareType(0, 0.95),
         default=0.1,
         show_default=True,
         help="How much of the fleet has no network at any moment.",

@@ -44,10 +44,10 @@ def play(
 ) -> tuple[Curve, ...]:
     """Let a fleet follow each of some schedules; the same `seed` gives the same curves."""
     random = np.random.default_rng(seed)
-    tallies = [_Tally(schedule, axis) for schedule in schedules]
+    tallies = [Tally(schedule, axis) for schedule in schedules]
     checks, news = (np.zeros(axis.steps + 1, np.int64) for _ in range(2))
     for first in range(0, fleet.hosts, _GROUP):
-        group = _Group(fleet, min(_GROUP, fleet.hosts - first), random)
+        group = Group(fleet, min(_GROUP, fleet.hosts - first), random)
         rollouts = [tally.rollout(group.seeds) for tally in tallies]
         while (within := group.moments < axis.seconds).any():
             online = within & ~group.offline
@@ -66,7 +66,7 @@ def _count(steps: NDArray[np.intp], chosen: Choice, axis: Axis) -> Counts:
     return np.bincount(steps[chosen], minlength=axis.steps + 1)
 
 
-class _Group:
+class Group:
     """Some hosts, each at its next check."""
 
     def __init__(self, fleet: Fleet, count: int, random: np.random.Generator) -> None:
@@ -110,7 +110,7 @@ class _Group:
         return likely
 
 
-class _Rollout:
+class Rollout:
     """A group of hosts on its way through one schedule."""
 
     def __init__(self, ready: Moments, updates: Counts, axis: Axis) -> None:
@@ -126,7 +126,7 @@ class _Rollout:
         self._waiting &= ~takes
 
 
-class _Tally:
+class Tally:
     """What is counted of one schedule."""
 
     def __init__(self, schedule: Schedule, axis: Axis) -> None:
@@ -136,9 +136,10 @@ class _Tally:
         self._updates: Counts = np.zeros(axis.steps + 1, np.int64)
         self._hosts_by_seed: Counts = np.zeros(SEEDS, np.int64)
 
-    def rollout(self, seeds: NDArray[np.int64]) -> _Rollout:
+    def rollout(self, seeds: NDArray[np.int64]) -> Rollout:
+        """Send hosts of these seeds on their way."""
         self._hosts_by_seed += np.bincount(seeds, minlength=SEEDS)
-        return _Rollout(self._ready[seeds], self._updates, self._axis)
+        return Rollout(self._ready[seeds], self._updates, self._axis)
 
     def curve(self, fleet: Fleet, checks: Counts, news: Counts) -> Curve:
         """Turn counts into shares and rates."""

@@ -159,7 +159,9 @@ def warning(schedule: Schedule, rush: Rush) -> str:
     marks = schedule.marks()
     if not marks:
         return f"{what}: it has no waves"
-    if rush.starts_seconds == max(0.0, marks[-1].starts_seconds):
+    if rush.starts_seconds == 0 and marks[0].starts_seconds < 0:
+        return f"{what}: waves that began before the start have let their hosts in already"
+    if rush.starts_seconds == marks[-1].starts_seconds:
         return (
             f"{what}: the last wave has no end, so all its hosts may come at its start. "
             "A wave before it that reaches 99 % would spread them"
