@@ -8,22 +8,22 @@ from tests.helpers.machine import Machine
 from updog.versions import parse_version
 
 
-def requests_of(machine: Machine, *command: str) -> int:
-    before = len(machine.server.requests)
+def asked_by(machine: Machine, *command: str) -> list[str]:
+    machine.server.requests.clear()
     machine.updog(*command).succeeded()
-    return len(machine.server.requests) - before
+    return [each.target for each in machine.server.requests]
 
 
 def test_a_check_and_an_update_make_the_requests_that_a_simulated_host_makes(
     machine: Machine,
 ) -> None:
     traffic = Traffic(update_bytes=0)
-    first_check = traffic.check_requests + traffic.news_requests
-    assert requests_of(machine, "check-update") == first_check
-    assert requests_of(machine, "check-update") == traffic.check_requests
-    assert (
-        requests_of(machine, "update", "--now") == traffic.check_requests + traffic.update_requests
-    )
+    asked = asked_by(machine, "check-update")
+    assert len(asked) == traffic.check_requests + traffic.news_requests, asked
+    asked = asked_by(machine, "check-update")
+    assert len(asked) == traffic.check_requests, asked
+    asked = asked_by(machine, "update", "--now")
+    assert len(asked) == traffic.check_requests + traffic.update_requests, asked
 
 
 def test_a_check_reads_the_bytes_that_a_simulated_host_reads(machine: Machine) -> None:
@@ -33,10 +33,8 @@ def test_a_check_reads_the_bytes_that_a_simulated_host_reads(machine: Machine) -
     metadata, targets = machine.repository / "metadata", machine.repository / "targets"
 
     def bytes_of_check() -> int:
-        machine.server.requests.clear()
-        machine.updog("check-update").succeeded()
-        paths = [Path(each.target.split("?")[0]).name for each in machine.server.requests]
-        found = [path for name in paths for path in (metadata / name, targets / name)]
+        names = [Path(each.split("?")[0]).name for each in asked_by(machine, "check-update")]
+        found = [path for name in names for path in (metadata / name, targets / name)]
         return sum(path.stat().st_size for path in found if path.exists())
 
     assert bytes_of_check() == schedule.traffic.check_bytes + schedule.traffic.news_bytes

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repo_tools.errors import RepoToolsError
@@ -88,6 +88,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(name="drawn", start=START, waves=waves, traffic=TRAFFIC)
 
 
+@settings(deadline=None, max_examples=40)
 @given(schedules())
 def test_each_seed_is_let_in_at_the_microsecond_that_the_agent_says(schedule: Schedule) -> None:
     for seed, microseconds in enumerate(schedule.readiness()):
@@ -95,6 +96,7 @@ def test_each_seed_is_let_in_at_the_microsecond_that_the_agent_says(schedule: Sc
         assert (expected or START) == START + timedelta(microseconds=microseconds)
 
 
+@settings(deadline=None, max_examples=40)
 @given(schedules())
 def test_a_host_that_checks_at_its_moment_updates_and_a_microsecond_before_does_not(
     schedule: Schedule,
@@ -142,8 +144,13 @@ def waited(seconds: float, fleet: Fleet) -> float:
 
 
 @pytest.mark.parametrize("delay", [timedelta(0), timedelta(hours=1), timedelta(hours=20)], ids=str)
-def test_hosts_follow_their_moment_by_the_time_that_a_timer_takes(delay: timedelta) -> None:
-    fleet, schedule = replace(FLEET, check_delay=delay), default_schedule()
+@pytest.mark.parametrize(
+    "schedule", [default_schedule(), a_schedule()], ids=["default", "all at once"]
+)
+def test_hosts_follow_their_moment_by_the_time_that_a_timer_takes(
+    schedule: Schedule, delay: timedelta
+) -> None:
+    fleet = replace(FLEET, check_delay=delay)
     curve = played(fleet, schedule)
     readiness = [each / MICROSECONDS for each in schedule.readiness()]
     for moment, share in list(zip(moments_of(curve), curve.updated, strict=True))[::7]:
@@ -175,21 +182,34 @@ def test_the_share_that_is_offline_asks_for_nothing_at_any_time() -> None:
         assert abs(rate / expected - 1) < 6 / math.sqrt(checks)
 
 
-def test_everything_that_is_asked_for_is_counted_once() -> None:
-    curve = played(FLEET, default_schedule())
-    seconds = curve.axis.step_seconds
-    amount = sum(curve.bytes_per_second) * seconds
-    only_checks = played(FLEET, replace(default_schedule(), traffic=Traffic(update_bytes=0)))
-    assert amount - sum(only_checks.bytes_per_second) * seconds == pytest.approx(HOSTS * 250 << 20)
-    per_check = played(
+def test_each_host_reads_what_is_new_once_and_fetches_its_images_once() -> None:
+    fleet = replace(FLEET, offline_share=0.3)
+
+    def asked_for(*, news: int, update: int) -> float:
+        traffic = Traffic(
+            check_requests=0, news_requests=news, update_requests=update, update_bytes=0
+        )
+        curve = played(fleet, replace(default_schedule(), traffic=traffic))
+        return sum(curve.requests_per_second) * curve.axis.step_seconds
+
+    updated = played(fleet, default_schedule()).updated[-1] * HOSTS
+    assert 0.99 * HOSTS < updated < HOSTS
+    assert asked_for(news=0, update=1) == pytest.approx(updated)
+    assert updated < asked_for(news=1, update=0) <= HOSTS + 0.5
+    assert asked_for(news=2, update=6) == pytest.approx(
+        2 * asked_for(news=1, update=0) + 6 * updated
+    )
+
+
+def test_all_bytes_of_all_images_are_counted() -> None:
+    curve = played(
         FLEET,
         replace(
-            default_schedule(),
-            traffic=Traffic(update_bytes=0, news_requests=0, update_requests=0),
+            default_schedule(), traffic=Traffic(check_bytes=0, news_bytes=0, update_bytes=250 << 20)
         ),
     )
-    extra = sum(curve.requests_per_second) - sum(per_check.requests_per_second)
-    assert extra * seconds == pytest.approx(HOSTS * (2 + 6))
+    amount = sum(curve.bytes_per_second) * curve.axis.step_seconds
+    assert amount == pytest.approx(HOSTS * (250 << 20))
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_one_does_not() -> None:
@@ -231,7 +251,7 @@ def test_the_last_wave_of_the_shipped_rollout_is_pointed_out() -> None:
             "waves that began before the start have let their hosts in already",
         ),
         (
-            a_schedule((0, 0), (1000, 0), (1500, 25), (2040, 50)),
+            a_schedule((0, 0), (1000, 0.01), (1500, 25), (2040, 50)),
             "48.9 %",
             "the waves there are too short to spread their hosts",
         ),
@@ -254,6 +274,7 @@ def test_a_rollout_that_is_spread_needs_no_warning(schedule: Schedule) -> None:
     assert "At once" not in dict(summary(played(replace(FLEET, hosts=1000), schedule)))
 
 
+@settings(deadline=None)
 @given(st.floats(60, 1e8), st.floats(60, 1e6), st.integers(1, 40))
 def test_time_is_cut_into_readable_pieces_that_cover_it(
     seconds: float, finest: float, most: int
