@@ -3,7 +3,8 @@
 Decides nothing about waves itself: the agent's own rule is asked, once for each seed.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ MICROSECONDS: Final = 1_000_000
 """In a second. Moments are whole microseconds, as the agent's are."""
 
 _MICROSECOND = timedelta(microseconds=1)
+_MINUTE = 60 * MICROSECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +85,18 @@ class Schedule:
 
 
 def find_rush(readiness: Sequence[int]) -> Rush:
-    """Find the minute in which most seeds are let in; what lies in the past comes at the start."""
+    """Find the minute in which most seeds are let in; what lies in the past comes at the start.
+
+    It is told from its most crowded moment on, which has a reason, not from the few seeds before.
+    """
     moments = sorted(max(0, each) for each in readiness)
-    minute = 60 * MICROSECONDS
 
     def seeds_from(first: int) -> int:
-        return bisect_right(moments, moments[first] + minute) - first
+        return bisect_right(moments, moments[first] + _MINUTE) - first
 
-    first = max(range(len(moments)), key=seeds_from)
+    fullest = max(range(len(moments)), key=seeds_from)
+    crowds = Counter(moments[fullest : fullest + seeds_from(fullest)])
+    first = bisect_left(moments, max(crowds, key=crowds.__getitem__))
     return Rush(
         share=seeds_from(first) / len(moments), starts_seconds=moments[first] / MICROSECONDS
     )

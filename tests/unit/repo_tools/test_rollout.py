@@ -267,6 +267,13 @@ def test_a_share_that_comes_at_once_is_pointed_out(
     )
 
 
+def test_the_seeds_just_before_a_crowd_do_not_hide_its_reason() -> None:
+    told = dict(summary(played(replace(FLEET, hosts=1000), a_schedule((0, 0), (204, 1)))))
+    assert told["At once"].startswith(
+        "90.0 % of the fleet is let in within a minute, 0 d 01:00 after the start: the last wave "
+    )
+
+
 @pytest.mark.parametrize(
     "schedule", [a_schedule((0, 1), (1000, 20), (2040, 40)), a_schedule((0, 1), (2048, 20))]
 )
@@ -274,7 +281,7 @@ def test_a_rollout_that_is_spread_needs_no_warning(schedule: Schedule) -> None:
     assert "At once" not in dict(summary(played(replace(FLEET, hosts=1000), schedule)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.floats(60, 1e8), st.floats(60, 1e6), st.integers(1, 40))
 def test_time_is_cut_into_readable_pieces_that_cover_it(
     seconds: float, finest: float, most: int

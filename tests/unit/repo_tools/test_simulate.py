@@ -105,6 +105,14 @@ def test_a_published_update_is_played_with_its_own_waves_and_sizes(
     assert hours == [0, 3, 23, 47, 71, 95, 143]
 
 
+def test_the_repository_is_that_of_the_publisher(
+    fresh_playground: Playground, tmp_path: Path
+) -> None:
+    (tmp_path / "publisher.toml").write_text(f'repository = "{fresh_playground.repository}"\n')
+    done = simulate("--version", "1.1.0", "--publisher", tmp_path)
+    assert "Rollout    1.1.0: 7 waves, 6." in done.stdout, done.stderr
+
+
 def test_a_picture_is_drawn_in_both_forms_and_the_same_each_time(
     tmp_path: Path, fast: Path
 ) -> None:
