@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repo_tools.errors import RepoToolsError
+from updog.errors import UpdogError
 
 
 @contextmanager
 def telling(doing: str, path: Path, *, left: str) -> Iterator[None]:
-    """Turn a failing file operation, or Ctrl-C, into an error that says what was done and is left.
+    """Turn a failing operation, or Ctrl-C, into an error that says what was done and is left.
 
     Raises:
         RepoToolsError: "cannot DOING PATH: why; LEFT".
@@ -20,5 +21,7 @@ def telling(doing: str, path: Path, *, left: str) -> Iterator[None]:
         file = f" ({error.filename})" if error.filename else ""
         reason = f"{error.strerror or error}{file}"
         raise RepoToolsError(f"cannot {doing} {path}: {reason}; {left}") from error
+    except UpdogError as error:
+        raise RepoToolsError(f"cannot {doing} {path}: {error}; {left}") from error
     except KeyboardInterrupt as error:
         raise RepoToolsError(f"cannot {doing} {path}: interrupted; {left}") from error
