@@ -19,11 +19,10 @@ from io import BufferedIOBase, BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, Final
 
-from repo_tools.errors import RepoToolsError
 from repo_tools.mirror import Mirror
 from repo_tools.offer import Offer, read_offer
 from repo_tools.target_source import MOST_PIECE_BYTES, Served, pieces, served_files
-from updog.errors import ImageError
+from updog.errors import ImageError, TrustError
 from updog.metadata import verified
 from updog.metadata_cache import LARGEST_FILE_BYTES
 from updog.names import quoted
@@ -145,8 +144,7 @@ def opened_bundle(path: Path, trusted_root: bytes) -> Iterator[Bundle]:
     """Open a bundle and prove its metadata; its targets are verified when they are read.
 
     Raises:
-        RepoToolsError: it is none, or holds what no bundle holds.
-        TrustError: the trusted root does not vouch for it.
+        TrustError: it is none, holds what no bundle holds, or is not what the root vouches for.
     """
     with path.open("rb", buffering=0) as raw, _Careful(raw) as file:
         with _reading():
@@ -162,9 +160,9 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise RepoToolsError(f"it is no tar file, or a damaged one: {error}") from error
+        raise TrustError(f"it is no tar file, or a damaged one: {error}") from error
     except RecursionError as error:
-        raise RepoToolsError("it has too many headers in a row") from error
+        raise TrustError("it has too many headers in a row") from error
 
 
 def _read_bundle(tar: tarfile.TarFile, trusted_root: bytes) -> Bundle:
@@ -172,12 +170,12 @@ def _read_bundle(tar: tarfile.TarFile, trusted_root: bytes) -> Bundle:
     targets: dict[str, tarfile.TarInfo] = {}
     for number, entry in enumerate(tar):
         if number >= _MOST_ENTRIES:
-            raise RepoToolsError(f"it holds more than {_MOST_ENTRIES} entries")
+            raise TrustError(f"it holds more than {_MOST_ENTRIES} entries")
         _sort_in(entry, metadata, targets)
     _refuse_much_metadata(metadata.values())
     offer = read_offer(lambda name: _content(tar, metadata.get(name)), trusted_root)
     for name in sorted(metadata.keys() - offer.collected.files.keys()):
-        raise RepoToolsError(f"it holds metadata/{name}, which nothing leads to")
+        raise TrustError(f"it holds metadata/{name}, which nothing leads to")
     bundle = Bundle(tar=tar, offer=offer, entries=targets)
     _refuse_unsigned(bundle)
     return bundle
@@ -189,21 +187,21 @@ def _sort_in(
     targets: dict[str, tarfile.TarInfo],
 ) -> None:
     if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.sparse is not None:
-        raise RepoToolsError(f"its entry {quoted(entry.name)} is no plain file")
+        raise TrustError(f"its entry {quoted(entry.name)} is no plain file")
     match = _METADATA_NAME.fullmatch(entry.name)
     if not match and not entry.name.startswith(TARGETS):
-        raise RepoToolsError(f"its entry {quoted(entry.name)} is no file of a repository")
+        raise TrustError(f"its entry {quoted(entry.name)} is no file of a repository")
     name = match[1] if match else entry.name.removeprefix(TARGETS)
     place = metadata if match else targets
     if name in place:
-        raise RepoToolsError(f"its entry {quoted(entry.name)} is there twice")
+        raise TrustError(f"its entry {quoted(entry.name)} is there twice")
     place[name] = entry
 
 
 def _refuse_much_metadata(entries: Iterable[tarfile.TarInfo]) -> None:
     sizes = [entry.size for entry in entries]
     if max(sizes, default=0) > LARGEST_FILE_BYTES or sum(sizes) > _MOST_METADATA_BYTES:
-        raise RepoToolsError("it holds more metadata than any client reads")
+        raise TrustError("it holds more metadata than any client reads")
 
 
 def _refuse_unsigned(bundle: Bundle) -> None:
@@ -215,9 +213,9 @@ def _refuse_unsigned(bundle: Bundle) -> None:
     }
     for name, entry in bundle.entries.items():
         if name not in signed:
-            raise RepoToolsError(f"it holds {quoted(entry.name)}, which was not signed")
+            raise TrustError(f"it holds {quoted(entry.name)}, which was not signed")
         if entry.size != signed[name]:
-            raise RepoToolsError(
+            raise TrustError(
                 f"its {entry.name} holds {entry.size} bytes, {signed[name]} were signed"
             )
 
@@ -238,7 +236,7 @@ class _Careful(BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MOST_PIECE_BYTES:
-            raise RepoToolsError(f"one of its headers says that it holds {size} bytes")
+            raise TrustError(f"one of its headers says that it holds {size} bytes")
         return super().read(size)
 
 

@@ -12,7 +12,7 @@ from repo_tools.offer import Offer, read_offer
 from repo_tools.options import print_line
 from repo_tools.source import Source, fetch_metadata_file, open_transport, read_root_file
 from repo_tools.source_options import progress, root_option, source_argument
-from repo_tools.target_source import Served, fetch_rest, fetch_target, served_files
+from repo_tools.target_source import Served, fetch_rest, served_files
 from repo_tools.telling import telling
 from updog.errors import ImageError
 from updog.transport import Transport
@@ -88,25 +88,25 @@ def _bring(source: Source, offer: Offer, mirror: Mirror) -> list[Served]:
 def _fetch(
     source: Source, transport: Transport, served: Served, mirror: Mirror, crew: Crew
 ) -> None:
-    """Fetch one file, or what an earlier run has left of it; a bad beginning is thrown away."""
+    """Fetch one file, or the rest of it; a beginning that proves wrong is thrown away."""
     temporary = mirror.temporary(served.file_name)
-    if temporary.is_file() and not temporary.is_symlink():
-        try:
-            with temporary.open("r+b") as file:
-                file.writelines(crew.unless_stopped(fetch_rest(source, transport, served, file)))
-            mirror.place(served.file_name)
-        except ImageError:
-            temporary.unlink()
-        else:
-            return
-    temporary.unlink(missing_ok=True)
+    if temporary.is_symlink():
+        temporary.unlink()
+    has_begun = temporary.exists() and temporary.stat().st_size > 0
     try:
-        with temporary.open("xb") as file:
-            file.writelines(crew.unless_stopped(fetch_target(source, transport, served)))
+        with temporary.open("a+b") as file:
+            file.writelines(crew.unless_stopped(fetch_rest(source, transport, served, file)))
     except ImageError:
         temporary.unlink()
+        if not has_begun:
+            raise
+        _fetch(source, transport, served, mirror, crew)
+    except BaseException:
+        if not temporary.stat().st_size:
+            temporary.unlink()
         raise
-    mirror.place(served.file_name)
+    else:
+        mirror.place(served.file_name)
 
 
 def _print(offer: Offer, fetched: list[Served], written: int) -> None:

@@ -2,9 +2,9 @@
 
 Decides the order in which files appear, so that a client that reads meanwhile sees the repository
 as it was or as it is now: targets first, then the metadata that lists them, the roots, and
-timestamp.json last, each whole and flushed before the next (TUF specification 1.0.33, 6.2). Only a
-root that replaces the key of the timestamp has a moment, between two renames, in which a client is
-told to try again; no order of files avoids that.
+timestamp.json last, each whole and flushed before the next (TUF specification 1.0.33, 6.2). Only
+where a new root has replaced a key that signs the other roles, there is a moment, between the last
+two renames, in which a client fails and must try again; no order of files avoids that.
 
 Refuses what is older than what stands there, other bytes of the same version, and two writers at
 once. What stands there but cannot be read is replaced. Removes nothing: what older metadata lists
@@ -96,7 +96,7 @@ class Mirror:
         version = getattr(offer.trusted.versions, role)
         name = offer.collected.roles.get(role, f"{version}.root.json")
         standing, data = _read(self.metadata / name), offer.collected.files.get(name)
-        if data is not None and standing not in (None, data):
+        if data is not None and standing != data and _is_metadata(standing):
             raise RepoToolsError(
                 f"{self.metadata / name} is another version {version} of {role} than this one: "
                 "they come from two publishers, or from one that has begun anew; nothing was "
@@ -188,6 +188,13 @@ def _as_floor(versions: RoleVersions, root: Root, *, accepted_at: datetime | Non
         for role in ROLES
     }
     return Floor(accepted_at=accepted_at or datetime.now(UTC), **accepted)
+
+
+def _is_metadata(data: bytes | None) -> bool:
+    try:
+        return parse(data or b"") is not None
+    except TrustError:
+        return False
 
 
 def _read(path: Path) -> bytes | None:
