@@ -66,7 +66,9 @@ def _bring_up_to_date(source: Source, offer: Offer, directory: Path) -> tuple[li
     with writing(directory) as mirror:
         mirror.require_not_older(offer)
         fetched = _bring(source, offer, mirror)
-        return fetched, mirror.put_metadata(offer)
+        written = mirror.put_metadata(offer)
+        mirror.discard_beginnings()
+        return fetched, written
 
 
 def _bring(source: Source, offer: Offer, mirror: Mirror) -> list[Served]:

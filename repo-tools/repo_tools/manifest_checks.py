@@ -63,25 +63,31 @@ def _check_names(manifest: Manifest, listed: Collection[str]) -> Iterator[Findin
 
 
 def _check_chains(manifest: Manifest) -> Iterator[Finding]:
+    listed = {update.version for update in manifest.updates}
     for running, goal in sorted(_journeys(manifest)):
         try:
             find_chain(manifest, running=running, goal=goal)
         except UpdogError as error:
-            yield fault("migrations", f"from {running} to {goal}: {error}".partition(";")[0])
+            # A version that is not listed may be that of machines of another kind.
+            found = fault if running in listed else warning
+            yield found("migrations", f"from {running} to {goal}: {error}".partition(";")[0])
 
 
 def _journeys(manifest: Manifest) -> set[tuple[Version, Version]]:
     """Return from which version machines come or will come to which.
 
     To the newest that they may take, and to the newest of all, which they may take one day. From
-    versions above the limit the way leads down.
+    versions above the limit the way leads down. Versions that only migrations name, like that of
+    the factory, are ones to come from too.
     """
+    listed = {update.version for update in manifest.updates}
+    unlisted = {version for step in manifest.migrations for version in step} - listed
     journeys: set[tuple[Version, Version]] = set()
     for updates in _by_system(manifest).values():
         versions = {update.version for update in updates}
         allowed = {update.version for update in updates if update.version <= update.max_version}
         for goal in {max(allowed or versions), max(versions)}:
-            journeys |= {(version, goal) for version in versions if version < goal}
+            journeys |= {(version, goal) for version in versions | unlisted if version < goal}
         if allowed:
             journeys |= {(v, max(allowed)) for v in versions if v > max(allowed)}
     return journeys

@@ -4,7 +4,8 @@ Decides the order in which files appear, so that a client that reads meanwhile s
 as it was or as it is now: targets first, then the metadata that lists them, the roots, and
 timestamp.json last, each whole and flushed before the next (TUF specification 1.0.33, 6.2). Only
 where a new root has replaced a key that signs the other roles, there is a moment, between the last
-two renames, in which a client fails and must try again; no order of files avoids that.
+two renames, in which a client fails and must try again; no order of files avoids that. The same
+goes for repositories without consistent snapshots, whose files are replaced one by one.
 
 Refuses what is older than what stands there, other bytes of the same version, and two writers at
 once. What stands there but cannot be read is replaced. Removes nothing: what older metadata lists
@@ -91,6 +92,11 @@ class Mirror:
                 write_durably(self.metadata / name, data)
                 written += 1
         return written
+
+    def discard_beginnings(self) -> None:
+        """Remove what was begun under names that no client asks for; only the writer may."""
+        for path in self.targets.glob(f".*{TEMPORARY_SUFFIX}"):
+            path.unlink()
 
     def _refuse_fork(self, offer: Offer, role: str) -> None:
         version = getattr(offer.trusted.versions, role)

@@ -271,9 +271,7 @@ def _file_name(role: str, version: int, *, prefixes: bool) -> str:
 def _require(read: ReadFile, name: str) -> bytes:
     data = read(name)
     if data is None:
-        raise TrustError(
-            f"{name} is missing: nothing was published yet, or only half of it; publish again"
-        )
+        raise TrustError(f"{name} is missing: nothing was published there yet, or only half of it")
     return data
 
 

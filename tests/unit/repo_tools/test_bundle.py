@@ -17,6 +17,7 @@ from tests.helpers.http_server import serving
 from tests.helpers.small_repository import SmallRepository
 from tests.helpers.tuf_repository import in_days
 from tests.unit.repo_tools.machines import run
+from tests.unit.repo_tools.onlookers import a_client_at_every_moment
 from tests.unit.repo_tools.reading import Outcome, a_strangers_root, files, repo_tools
 
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -207,6 +208,20 @@ def test_a_newer_file_brings_a_directory_up_to_date(
     done = take(small, tar, there, "--json").succeeded().json()
     assert len(done["imported"]) == 4
     repo_tools("validate", there, "--root", small.root).succeeded()
+
+
+def test_a_client_sees_the_old_or_the_new_at_every_moment_of_an_import(
+    small: SmallRepository, tar: Path, there: Path, tmp_path: Path
+) -> None:
+    export(small, tar).succeeded()
+    take(small, tar, there).succeeded()
+    small.publisher.rotate("root", "another")
+    small.release("1.3.0", follows="1.2.0")
+    small.publish()
+    export(small, tar).succeeded()
+    with a_client_at_every_moment(small, there, tmp_path) as seen:
+        take(small, tar, there).succeeded()
+    assert seen == [1] * (4 + 4) + [2]
 
 
 def entries_of(tar: Path) -> list[Entry]:

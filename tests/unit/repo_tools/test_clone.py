@@ -1,11 +1,8 @@
 import os
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,37 +14,8 @@ from tests.helpers.http_server import serving
 from tests.helpers.small_repository import SmallRepository
 from tests.helpers.tuf_repository import in_days
 from tests.unit.repo_tools.machines import run
+from tests.unit.repo_tools.onlookers import a_client_at_every_moment
 from tests.unit.repo_tools.reading import Outcome, files, repo_tools
-from updog.errors import TrustError
-from updog.metadata import Repository
-from updog.transport import Transport
-
-_looks: list[Callable[[], None]] = []
-_looking = threading.local()
-
-
-def _audit(event: str, _arguments: object) -> None:
-    # A client that looks renames files of its own, in the same thread.
-    if event == "os.rename" and not getattr(_looking, "now", False):
-        _looking.now = True
-        try:
-            for look in tuple(_looks):
-                look()
-        finally:
-            _looking.now = False
-
-
-sys.addaudithook(_audit)
-
-
-@contextmanager
-def before_each_rename(look: Callable[[], None]) -> Iterator[None]:
-    """Call something before any file gets its final name, by the interpreter's own audit events."""
-    _looks.append(look)
-    try:
-        yield
-    finally:
-        _looks.remove(look)
 
 
 @pytest.fixture
@@ -126,34 +94,21 @@ def test_a_whole_or_too_long_beginning_is_dealt_with(
     assert files(mirror) == files(small.directory)
 
 
+def test_a_beginning_that_nobody_needs_any_more_is_removed(
+    small: SmallRepository, mirror: Path
+) -> None:
+    (mirror / "targets").mkdir(parents=True)
+    (mirror / "targets" / ".0123.gone.partial").write_bytes(b"x")
+    clone(small, mirror).succeeded()
+    assert files(mirror) == files(small.directory)
+
+
 def test_a_wrong_beginning_is_thrown_away(small: SmallRepository, mirror: Path) -> None:
     whole = small.target_file("1.1.0-root.zst")
     (mirror / "targets").mkdir(parents=True)
     (mirror / "targets" / f".{whole.name}.partial").write_bytes(bytes(5000))
     clone(small, mirror).succeeded()
     assert files(mirror) == files(small.directory)
-
-
-@contextmanager
-def a_client_at_every_moment(
-    small: SmallRepository, mirror: Path, scratch: Path
-) -> Iterator[list[int | None]]:
-    """Let a new client look before every rename and at the end; note what each has seen."""
-    seen: list[int | None] = []
-    root = small.root.read_bytes()
-
-    lock = threading.Lock()
-
-    def look() -> None:
-        with lock:
-            try:
-                seen.append(timestamp_of(mirror, root, scratch / f"client-{len(seen)}"))
-            except TrustError:
-                seen.append(None)
-
-    with before_each_rename(look):
-        yield seen
-    look()
 
 
 def test_a_client_sees_the_old_mirror_or_the_new_at_every_moment(
@@ -179,26 +134,6 @@ def test_keys_that_are_replaced_cost_a_client_one_moment_and_no_more(
     with a_client_at_every_moment(small, mirror, tmp_path) as seen:
         clone(small, mirror).succeeded()
     assert seen == [1] * (len(seen) - 2) + [None, 2]
-
-
-def timestamp_of(mirror: Path, trusted_root: bytes, cache: Path) -> int:
-    """Let a new client refresh and read every target; return the version that it saw."""
-    base = mirror.as_uri()
-    with Transport() as transport:
-        repository = Repository(
-            trusted_root=trusted_root,
-            cache=cache,
-            metadata_base_url=f"{base}/metadata",
-            targets_base_url=f"{base}/targets",
-            transport=transport,
-        )
-        repository.refresh()
-        version = repository.versions.timestamp
-        names = ["manifest.json", "1.1.0-boot.zst", *(["1.2.0-root.zst"] if version == 2 else [])]
-        for name in names:
-            for _ in repository.stream(repository.target(name)):
-                pass
-    return version
 
 
 def test_older_metadata_is_not_taken(small: SmallRepository, mirror: Path, tmp_path: Path) -> None:
