@@ -27,6 +27,7 @@ from repo_tools.source import (
 )
 from repo_tools.source_options import duration_option, progress, root_option, source_argument
 from repo_tools.target_source import Served, fetch_manifest
+from repo_tools.telling import telling
 from updog.errors import TransportError, UpdogError
 from updog.manifest import MANIFEST, Manifest
 from updog.metadata import Repository
@@ -101,7 +102,7 @@ def validate(
         metadata_only=metadata_only,
     )
     report = Report(source=source)
-    with open_transport() as transport:
+    with telling("validate", source, left="nothing was changed"), open_transport() as transport:
         _walk(report, wish, transport)
     failed = [*report.of(Kind.FAULT), *([] if allow_missing_targets else report.of(Kind.ABSENT))]
     (_print_json if wants_json() else _print)(report, is_valid=not failed)

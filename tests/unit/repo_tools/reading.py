@@ -1,6 +1,10 @@
 """The commands that read repositories, run inside the test's own process: it is faster."""
 
 import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from tuf.api.metadata import Metadata, Root
 
 from repo_tools.cli import cli
 from repo_tools.errors import RepoToolsError
+from repo_tools.programs import find_own_command
 from signpost.errors import SignpostError
 from tests.helpers.tuf_repository import TOP_ROLES, in_days
 from updog.errors import UpdogError
@@ -71,3 +76,20 @@ def a_strangers_root(path: Path, *, version: int = 1) -> Path:
     metadata.sign(key)
     metadata.to_file(str(path))
     return path
+
+
+def started(*arguments: str | Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [str(find_own_command("repo-tools")), *(str(each) for each in arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

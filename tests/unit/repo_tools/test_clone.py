@@ -1,8 +1,5 @@
-import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from tests.helpers.small_repository import SmallRepository
 from tests.helpers.tuf_repository import in_days
 from tests.unit.repo_tools.machines import run
 from tests.unit.repo_tools.onlookers import a_client_at_every_moment
-from tests.unit.repo_tools.reading import Outcome, files, repo_tools
+from tests.unit.repo_tools.reading import Outcome, files, repo_tools, started, wait_for
 
 
 @pytest.fixture
@@ -300,25 +297,8 @@ def test_a_bad_server_costs_time_only(small: SmallRepository, mirror: Path) -> N
     assert files(mirror) == files(small.directory)
 
 
-def started(*arguments: str | Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [str(find_own_command("repo-tools")), *(str(each) for each in arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PATH": os.environ["PATH"]},
-    )
-
-
 def partials(mirror: Path) -> list[Path]:
     return list((mirror / "targets").glob(".*.partial")) if mirror.exists() else []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_help_says_what_is_needed(mirror: Path, small: SmallRepository) -> None:

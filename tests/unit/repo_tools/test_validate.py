@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from repo_tools.cmdline import VerityTable
+from repo_tools.faults import Faults
 from repo_tools.metadata_checks import check_strictness
 from repo_tools.offer import Collected
+from repo_tools.server import serving as serving_with_faults
 from tests.helpers.http_server import serving, status
 from tests.helpers.small_repository import (
     SALT,
@@ -19,7 +22,7 @@ from tests.helpers.small_repository import (
 )
 from tests.helpers.tuf_repository import TufPublisher, in_days
 from tests.unit.repo_tools.machines import run
-from tests.unit.repo_tools.reading import Outcome, a_strangers_root, repo_tools
+from tests.unit.repo_tools.reading import Outcome, a_strangers_root, repo_tools, started, wait_for
 
 DIGEST = "0" * 64
 
@@ -517,3 +520,25 @@ def test_many_targets_are_read_by_two_workers(small: SmallRepository) -> None:
         ports = {each.port for each in server.requests if each.target.startswith("/targets")}
     assert outcome.json()["files_read"] == 24
     assert len(ports) >= 2
+
+
+def test_ctrl_c_is_one_line(small: SmallRepository) -> None:
+    small.publish()
+    with (
+        serving_with_faults(
+            small.directory, faults=Faults(bytes_per_second=1000, pattern="targets/*boot*")
+        ) as server,
+        started("validate", server.url, "--root", small.root) as process,
+    ):
+        wait_for(lambda: _reads_targets(process.pid))
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert stderr == (
+        f"repo-tools: cannot validate {server.url}: interrupted; nothing was changed\n"
+    )
+
+
+def _reads_targets(pid: int) -> bool:
+    """Tell whether a process has begun to work in more threads than its first."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir())) > 3
