@@ -50,9 +50,11 @@ def _take(bundle: Bundle, directory: Path) -> tuple[list[Served], list[str]]:
         mirror.require_not_older(bundle.offer)
         with progress("Importing", sum(each.target.length for each in bundle.files)) as count:
             new = unpack_targets(bundle, mirror, tell=count)
-        for served in new:
-            mirror.place(served.file_name)
-        mirror.put_metadata(bundle.offer)
+        left = "clients of it see what they saw before; run the command again to go on"
+        with telling("import into", directory, left=left):
+            for served in new:
+                mirror.place(served.file_name)
+            mirror.put_metadata(bundle.offer)
         return new, mirror.lacks(bundle.offer)
 
 

@@ -47,7 +47,8 @@ def _told(paths: list[Path], why: str) -> str:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.iterdir() if path.is_symlink() or not path.is_dir())
+    if directory.is_dir():
+        yield from (path for path in directory.iterdir() if path.is_symlink() or not path.is_dir())
 
 
 def _is_ahead(path: Path, offer: Offer) -> bool:

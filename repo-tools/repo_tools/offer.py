@@ -226,19 +226,23 @@ def _signed_part(data: bytes) -> bytes:
 
 
 def _refuse_broken_link(before: int, old: bytes, after: int, new: bytes) -> None:
+    try:
+        version = parse_root(new).version
+    except TrustError as error:
+        raise TrustError(f"{after}.root.json is {error}") from error
     metadata: Metadata[Root] = Metadata.from_bytes(new)
     try:
-        for each in (parse_root(old), parse_root(new)):
+        for each in (parse_root(old), metadata.signed):
             each.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except (RepositoryError, ValueError) as error:
         raise TrustError(
             f"{after}.root.json is not signed as root {before} demands: "
             f"{printable(str(error))}; machines that trust root {before} cannot follow"
         ) from error
-    if metadata.signed.version != after or after != before + 1:
+    if version != after or after != before + 1:
         raise TrustError(
-            f"{after}.root.json holds version {metadata.signed.version} and follows version "
-            f"{before}: machines go from one root to the next only"
+            f"{after}.root.json holds version {version} and follows version {before}: machines go "
+            "from one root to the next only"
         )
 
 

@@ -12,11 +12,14 @@ import click
 
 from repo_tools.durations import parse_duration
 from repo_tools.source import Source, parse_source
+from updog.log import LogFormat, configure
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _parse_source(_context: click.Context, _parameter: click.Parameter, value: str) -> Source:
+    # What the transport has to tell, of a server that fails for instance, is not a result.
+    configure(LogFormat.HUMAN)
     return parse_source(value)
 
 

@@ -16,7 +16,7 @@ from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.leftovers import check_leftovers
 from repo_tools.manifest_checks import check_manifest
 from repo_tools.metadata_checks import check_metadata, check_strictness
-from repo_tools.offer import Collected, Offer, collect, prove_offer
+from repo_tools.offer import Offer, read_offer
 from repo_tools.options import print_line
 from repo_tools.source import (
     NOT_THERE,
@@ -119,6 +119,7 @@ def _walk(report: Report, wish: Wish, transport: Transport) -> None:
     if report.offer is None:
         return
     offer, source = report.offer, report.source
+    report.findings += check_strictness(offer.collected)
     report.findings += check_metadata(offer, now=wish.now, horizon=wish.horizon)
     if not report.of(Kind.FAULT):
         report.findings += _ask_a_client(source, wish.trusted_root, transport)
@@ -147,13 +148,10 @@ def _check_targets(report: Report, offer: Offer, manifest: Manifest | None) -> l
 
 def _prove(report: Report, wish: Wish, transport: Transport) -> Offer | None:
     """Read and prove the metadata; what is wrong with it ends up in the report."""
-    collected: Collected | None = None
     try:
-        collected = collect(
+        return read_offer(
             lambda name: fetch_metadata_file(report.source, transport, name), wish.trusted_root
         )
-        report.findings += check_strictness(collected)
-        return prove_offer(collected, wish.trusted_root)
     except UpdogError as error:
         report.findings.append(fault("metadata", error))
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from click.testing import CliRunner
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
@@ -26,6 +27,7 @@ class Outcome:
     """What a command printed, and its error if it failed."""
 
     stdout: str
+    stderr: str
     error: str | None
 
     @property
@@ -49,12 +51,13 @@ class Outcome:
 def repo_tools(*arguments: str | Path) -> Outcome:
     """Run a command to its end; whatever is no orderly error is raised."""
     result = CliRunner().invoke(cli, [str(each) for each in arguments])
+    structlog.reset_defaults()  # the log went to a stderr that is closed now
     error = result.exception
     if isinstance(error, RepoToolsError | SignpostError | UpdogError):
-        return Outcome(stdout=result.stdout, error=str(error))
+        return Outcome(stdout=result.stdout, stderr=result.stderr, error=str(error))
     if error is not None:
         raise error
-    return Outcome(stdout=result.stdout, error=None)
+    return Outcome(stdout=result.stdout, stderr=result.stderr, error=None)
 
 
 def files(directory: Path) -> dict[str, bytes]:

@@ -422,6 +422,24 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert not list(tar.parent.glob(".*"))
 
 
+def test_an_import_that_fails_while_files_get_their_names_can_be_run_again(
+    small: SmallRepository, tar: Path, there: Path
+) -> None:
+    export(small, tar).succeeded()
+    take(small, tar, there).succeeded()
+    small.release("1.3.0", follows="1.2.0")
+    small.publish()
+    export(small, tar).succeeded()
+    before = (there / "metadata" / "timestamp.json").read_bytes()
+    (there / "metadata" / "2.snapshot.json.partial").mkdir()
+    line = take(small, tar, there).failed()
+    assert line.endswith("clients of it see what they saw before; run the command again to go on")
+    assert (there / "metadata" / "timestamp.json").read_bytes() == before
+    (there / "metadata" / "2.snapshot.json.partial").rmdir()
+    take(small, tar, there).succeeded()
+    repo_tools("validate", there, "--root", small.root).succeeded()
+
+
 def test_an_export_from_a_bad_server_is_whole(small: SmallRepository, tar: Path) -> None:
     export(small, tar).succeeded()
     good = tar.read_bytes()

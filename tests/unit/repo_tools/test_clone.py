@@ -290,11 +290,16 @@ def test_a_killed_run_is_finished_by_the_next(small: SmallRepository, mirror: Pa
     assert files(mirror) == files(small.directory)
 
 
-def test_a_bad_server_costs_time_only(small: SmallRepository, mirror: Path) -> None:
+def test_a_bad_server_costs_time_only_and_is_told_of_on_stderr(
+    small: SmallRepository, mirror: Path
+) -> None:
     bad = Faults(close_after_bytes=400_000, pattern="targets/*")
     with serving_with_faults(small.directory, faults=bad) as server:
-        clone(small, mirror, server.url).succeeded()
+        done = repo_tools("clone", server.url, mirror, "--root", small.root, "--json").succeeded()
     assert files(mirror) == files(small.directory)
+    assert len(done.json()["fetched"]) == 4
+    assert all(line.startswith("Download interrupted ") for line in done.stderr.splitlines())
+    assert done.stderr.count("\n") == 2
 
 
 def partials(mirror: Path) -> list[Path]:

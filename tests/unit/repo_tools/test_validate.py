@@ -477,6 +477,21 @@ def test_roots_are_followed_and_their_gaps_found(small: SmallRepository) -> None
     assert "3.root.json is not signed as root 2 demands" in only_finding(small)[2]
 
 
+def test_a_root_that_is_garbage_is_found(small: SmallRepository) -> None:
+    small.publisher.rotate("timestamp", "another")
+    small.publish()
+    for name in ("2.root.json", "1.root.json"):
+        trusted = small.root
+        path = small.directory / "metadata" / name
+        whole = path.read_bytes()
+        path.write_bytes(b"garbage")
+        outcome = repo_tools("validate", small.directory, "--root", trusted, "--json")
+        ((kind, subject, text),) = findings(outcome)
+        assert (kind, subject) == ("fault", "metadata")
+        assert "no TUF metadata" in text
+        path.write_bytes(whole)
+
+
 def test_what_stricter_clients_refuse_is_a_warning(small: SmallRepository) -> None:
     small.publish()
     path = small.directory / "metadata" / "1.root.json"
@@ -506,7 +521,6 @@ def test_a_repository_with_plain_file_names_is_walked_too(tmp_path: Path) -> Non
     root.write_bytes(publisher.root_bytes)
     repo_tools("validate", tmp_path / "plain", "--root", root).succeeded()
     shutil.rmtree(tmp_path / "plain" / "targets")
-    (tmp_path / "plain" / "targets").mkdir()
     outcome = repo_tools("validate", tmp_path / "plain", "--root", root, "--json")
     assert [each[:2] for each in findings(outcome)] == [("absent", "manifest.json")]
 
