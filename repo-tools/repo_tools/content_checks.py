@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from repo_tools import ext4
-from repo_tools.cmdline import FILE_NAME, parse_command_line
+from repo_tools.cmdline import FILE_NAME, VerityTable, parse_command_line
 from repo_tools.crew import WORKERS, Crew
 from repo_tools.errors import CommandLineError, FileSystemError
 from repo_tools.findings import Finding, Kind, absent, fault, warning
@@ -121,14 +121,13 @@ class _Look:
 
     def _take(
         self, served: Served, transport: Transport, read: Callable[[Iterator[bytes]], object]
-    ) -> bool:
-        """Read a file to its end; return whether nothing was wrong with it."""
+    ) -> None:
+        """Read a file to its end, and note what is wrong with it."""
         problem = self._problem(served, transport, read)
         if problem is not None:
             self.findings.append(problem)
         if problem is None or problem.kind is not Kind.ABSENT:
             self.tell(served)
-        return problem is None
 
     def _problem(
         self, served: Served, transport: Transport, read: Callable[[Iterator[bytes]], object]
@@ -209,7 +208,7 @@ def _check_boot(
 
 
 def _what_boots(target: Target, image: Path, tree: TreeReader | None) -> Finding | None:
-    """Compare the table on the kernel's command line with the tree."""
+    """Say what is wrong with what a boot image tells the kernel of its root, if anything is."""
     try:
         data = ext4.read_file(image, FILE_NAME)[:_LONGEST_COMMAND_LINE]
         table = parse_command_line(data.decode("utf-8", errors="replace"))
@@ -218,19 +217,21 @@ def _what_boots(target: Target, image: Path, tree: TreeReader | None) -> Finding
         return warning(target.name, text)
     except CommandLineError as error:
         return fault(target.name, f"boots no root: {error}")
-    if tree is None:
-        return None
+    difference = _difference(table, tree) if tree is not None else None
+    return fault(target.name, f"{difference}: the machine would not boot") if difference else None
+
+
+def _difference(table: VerityTable, tree: TreeReader) -> str | None:
+    """Compare the table on the kernel's command line with the tree."""
     if table.root_digest != tree.root_digest or table.salt != tree.superblock.salt:
-        return fault(
-            target.name,
+        return (
             f"its command line vouches for root digest {table.root_digest.hex()[:16]}..., the "
-            f"hash tree has {tree.root_digest.hex()[:16]}...: the machine would not boot",
+            f"hash tree has {tree.root_digest.hex()[:16]}..."
         )
     if table.data_blocks != tree.superblock.data_blocks:
-        return fault(
-            target.name,
+        return (
             f"its command line maps {table.data_blocks} blocks, the hash tree covers "
-            f"{tree.superblock.data_blocks}: the machine would not boot",
+            f"{tree.superblock.data_blocks}"
         )
     return None
 

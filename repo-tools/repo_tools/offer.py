@@ -141,24 +141,22 @@ def collect(read: ReadFile, trusted_root: bytes) -> Collected:
     roots = dict(_roots(read, parse_root(trusted_root).version))
     newest = parse_root(roots[max(roots)]) if roots else parse_root(trusted_root)
     prefixes = bool(newest.consistent_snapshot)
-    timestamp_data = _require(read, TIMESTAMP)
-    snapshot_version = _of_type(timestamp_data, TIMESTAMP, "timestamp").snapshot_meta.version
-    snapshot_name = _file_name("snapshot", snapshot_version, prefixes=prefixes)
-    snapshot_data = _require(read, snapshot_name)
-    names = {
-        role: _file_name(role, version, prefixes=prefixes)
-        for role, version in _listed(_of_type(snapshot_data, snapshot_name, "snapshot"))
-    }
+    timestamp = _require(read, TIMESTAMP)
+    version = _of_type(timestamp, TIMESTAMP, "timestamp").snapshot_meta.version
+    name = _file_name("snapshot", version, prefixes=prefixes)
+    snapshot = _require(read, name)
+    listed = _listed(_of_type(snapshot, name, "snapshot"))
+    names = {role: _file_name(role, version, prefixes=prefixes) for role, version in listed}
     # Delegated roles before the role that leads to them; last, what makes it all public.
     order = sorted(names, key=lambda role: role == Targets.type)
     return Collected(
         files={
             **{names[role]: _require(read, names[role]) for role in order},
-            snapshot_name: snapshot_data,
+            name: snapshot,
             **{f"{version}.root.json": roots[version] for version in sorted(roots)},
-            TIMESTAMP: timestamp_data,
+            TIMESTAMP: timestamp,
         },
-        roles={"timestamp": TIMESTAMP, "snapshot": snapshot_name, **names},
+        roles={"timestamp": TIMESTAMP, "snapshot": name, **names},
     )
 
 

@@ -1,5 +1,8 @@
 import http.client
+import json
+import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -10,6 +13,7 @@ import pytest
 
 from repo_tools.errors import AddressInUseError, RepoToolsError
 from repo_tools.faults import Faults
+from repo_tools.programs import find_own_command
 from repo_tools.server import LOOPBACK, StaticServer, open_server, serving
 from tests.unit.repo_tools.machines import run
 
@@ -211,3 +215,17 @@ def test_a_status_that_is_none_is_a_usage_error(tmp_path: Path, value: str) -> N
     done = run("repo-tools", "serve", tmp_path, "--status", value, "--status", "500:50")
     assert done.returncode == 2
     assert "write a status from 400 to 599 and a percentage, like 503:10" in done.stderr
+
+
+def test_the_installed_server_goes_wrong_as_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    command = [str(find_own_command("repo-tools")), "serve", str(tmp_path), "--port", "0", "--json"]
+    options = ["--close-after", "6", "--corrupt-byte", "1", "--no-ranges", "--latency-ms", "1"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")["url"]
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            urllib.request.urlopen(f"{url}/file", timeout=5).read()  # noqa: S310
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert caught.value.partial == b"0\xce2345"
