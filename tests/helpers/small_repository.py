@@ -140,9 +140,9 @@ class SmallRepository:
         found = (self.directory / "targets").glob(f"*.{name}")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
 
-    def spoil(self, name: str) -> None:
-        """Change one byte of a target after it was signed."""
+    def spoil(self, name: str, *, share: float = 0.5) -> None:
+        """Change one byte of a target after it was signed: that after a share of all of them."""
         path = self.target_file(name)
         data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 0xFF
+        data[int(len(data) * share)] ^= 0xFF
         path.write_bytes(data)

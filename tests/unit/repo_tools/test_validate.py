@@ -88,14 +88,15 @@ def test_what_is_wrong_is_exit_1_and_one_line_each(small: SmallRepository) -> No
     )
 
 
+@pytest.mark.parametrize("share", [0, 0.5], ids=["first-byte", "middle"])
 @pytest.mark.parametrize("name", ["1.1.0-root.zst", "1.1.0-boot.zst", "1.1.0-hash.zst", "note"])
 def test_bytes_that_were_changed_are_told_from_images_that_were_signed_broken(
-    small: SmallRepository, name: str
+    small: SmallRepository, name: str, share: float
 ) -> None:
     small.manifest["migrations"]["(1.0.0, 1.1.0)"] = ["note"]
     small.publisher.add("note", b"twelve bytes")
     small.publish()
-    small.spoil(name)
+    small.spoil(name, share=share)
     kind, subject, text = only_finding(small)
     assert (kind, subject) == ("fault", name)
     assert "is not what was signed" in text
