@@ -176,12 +176,12 @@ def test_a_target_that_was_changed_is_not_exported(small: SmallRepository, tar: 
 def test_an_expired_repository_is_neither_exported_nor_imported(
     small: SmallRepository, tar: Path, there: Path
 ) -> None:
-    small.publish(timestamp_expires=in_days(0.5 / 86400))
-    export_before_it_expires = export(small, tar)
-    if export_before_it_expires.error is None:
-        subprocess.run(["sleep", "1"], check=True)
-        assert "timestamp expired on " in take(small, tar, there).failed()
+    small.publish(timestamp_expires=in_days(-1))
     assert "timestamp expired on " in export(small, tar).failed()
+    names = ("1.root.json", "2.targets.json", "2.snapshot.json", "timestamp.json")
+    metadata = small.directory / "metadata"
+    write(tar, [entry(f"metadata/{name}", (metadata / name).read_bytes()) for name in names])
+    assert "timestamp expired on " in take(small, tar, there).failed()
     assert not there.exists()
 
 
