@@ -15,7 +15,11 @@ from tests.unit.repo_tools.machines import run
 
 COMMANDS = [
     [],
+    ["clone"],
+    ["export"],
+    ["import"],
     ["serve"],
+    ["validate"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
