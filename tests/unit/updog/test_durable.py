@@ -116,7 +116,7 @@ class TestNewDirectories:
 
     def test_something_else_in_its_place_is_not_removed(self, directory: Path) -> None:
         (directory / "one").write_bytes(b"a file")
-        with pytest.raises(OSError, match="exists|directory"):
+        with pytest.raises(OSError, match=r"exists|directory"):
             make_directory(directory / "one" / "two")
         assert (directory / "one").read_bytes() == b"a file"
 
