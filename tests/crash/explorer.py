@@ -21,7 +21,7 @@ ALL_SUBSETS_UP_TO: Final = 12
 IS_DEEP: Final = os.environ.get("EXPLORE") == "all"
 RANDOM_SUBSETS: Final = 500 if IS_DEEP else 40
 MANY_SECTORS: Final = 1024
-OF_MANY: Final = 80 if IS_DEEP else 3
+OF_MANY: Final = 200 if IS_DEEP else 3
 """How many states of each kind are tried where there are many sectors."""
 
 _LARGE_WRITE_SECTORS: Final = (4 << 20) // 512
@@ -238,7 +238,7 @@ def _halves_of_blocks(pending: Sectors, sector_size: int) -> Iterator[set[int]]:
     for block in sorted({lba // in_block for lba in pending}):
         for half in (0, 1):
             start = block * in_block + half * in_block // 2
-            lost = {lba for lba in pending if start <= lba < start + in_block // 2}
+            lost = {lba for lba in range(start, start + in_block // 2) if lba in pending}
             if lost:
                 yield lost
 

@@ -23,14 +23,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain, cycle
+from itertools import chain, cycle, product
 from math import inf
 from pathlib import Path
 from typing import Final
 
 from semver import Version
 
-from repo_tools.images import Codec, SystemImages
+from repo_tools.images import Codec
 from signpost import gpt
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
@@ -61,15 +61,15 @@ from tests.helpers.gpt_readers import (
     uefi_reader,
 )
 from tests.helpers.machine import BIN, Machine, copy_sparsely
-from tests.helpers.small_releases import publish_small_release
+from tests.helpers.small_releases import Step, publish_small_release
 
 SECTOR: Final = 512
 _COMPARED_SECTORS: Final = 2048
-MOST_TREES: Final = 240 if IS_DEEP else 24
+MOST_TREES: Final = 500 if IS_DEEP else 24
 """Trees that are tried at one moment, about."""
 
 A, B = 0, 1
-RUNNING: Final = Flags(1, 0, 1)
+FALLBACK: Final = Flags(1, 0, 1)
 CLEARED: Final = Flags(0, 0, 0)
 VALID: Final = Flags(0, 1, 0)
 NEXT: Final = Flags(2, 1, 0)
@@ -83,17 +83,24 @@ CHECKED, MIGRATIONS = "lib/updog/checked.json", "lib/migrations"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """An update to record: of which compression, with which migrations, and what was before."""
+    """An update to record: of which compression, with migrations or not, and what was before.
+
+    Attributes:
+        over_staged: An update is staged in the inactive set already, and is replaced.
+        from_b: Set B runs, the release before, and set A still holds the factory release, healthy.
+    """
 
     name: str
     codec: Codec
-    migrations: bool
-    over_staged: bool
+    migrations: bool = False
+    over_staged: bool = False
+    from_b: bool = False
 
 
 SCENARIOS: Final = (
-    Scenario(name="the-first-zstd", codec=Codec.ZSTD, migrations=False, over_staged=False),
+    Scenario(name="the-first-zstd", codec=Codec.ZSTD),
     Scenario(name="over-a-staged-one-lz4", codec=Codec.LZ4, migrations=True, over_staged=True),
+    Scenario(name="from-b-over-a-healthy-a-zstd", codec=Codec.ZSTD, migrations=True, from_b=True),
 )
 
 
@@ -112,6 +119,7 @@ class Update:
     goal: Version
     seen: Seen
     partitioned: range
+    active: int
     _verdicts: dict[object, tuple[frozenset[tuple[Flags, ...]], str | None]] = field(
         default_factory=dict
     )
@@ -120,6 +128,11 @@ class Update:
     def tree_directory(self) -> Path:
         """Where the tree of files is."""
         return self.machine.directory / "var"
+
+    @property
+    def inactive(self) -> int:
+        """The set that is updated, as a number."""
+        return 1 - self.active
 
     def is_of_table(self, lba: int) -> bool:
         """Tell whether a sector lies before or behind all partitions."""
@@ -139,7 +152,12 @@ class State:
     tree: Tree
     how: str
     garbage_lba: int | None
-    key: int
+
+    @property
+    def key(self) -> int:
+        """A number for the whole: the same for the same content."""
+        on_disk = self.cut.base_key ^ _sectors_key(self.cut, self.changed)
+        return hash((on_disk, frozenset(self.tree.items())))
 
     def sectors(self) -> dict[int, bytes]:
         """Return all that differs from the original disk."""
@@ -154,10 +172,17 @@ class Cut:
     moment: float
     base: Sectors
     pending: tuple[tuple[int, bytes], ...]
+    base_of_table: Sectors = field(init=False)
+    base_key: int = field(init=False)
     _wrong: dict[Version, frozenset[int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        is_of_table = self.update.is_of_table
+        self.base_of_table = {lba: c for lba, c in self.base.items() if is_of_table(lba)}
+        self.base_key = _sectors_key(self, self.base)
+
     def wrong_in(self, version: Version) -> frozenset[int]:
-        """Return the sectors of set B that are surely not those of a release."""
+        """Return the sectors of the inactive set that are surely not those of a release."""
         if version not in self._wrong:
             original = self.update.original_sector
             self._wrong[version] = frozenset(
@@ -180,21 +205,22 @@ def record(scenario: Scenario, machine: Machine, directory: Path) -> Update:
         directory: for what is kept.
     """
     tree = _separate_directories(machine)
-    releases = dict(_publish(scenario, machine))
+    versions = list(_prepare(scenario, machine))
     original = directory / "before.img"
     copy_sparsely(machine.disk, original)
-    before, goal = scan(tree), max(releases)
+    before = scan(tree)
+    tree_before = tree_of(before)
     calls = trace(
         [str(BIN / "updog"), "update", "--now"],
         directory / "trace",
         environment=machine.full_environment(),
         directory=machine.directory,
     )
-    tree_before = tree_of(before)
     recording = replay(calls, disk=machine.disk, tree=tree, before=before)
     medium = _mapped(original)
     seen = uefi_reader(medium)
     assert seen is not None
+    active = B if scenario.from_b else A
     update = Update(
         scenario=scenario,
         machine=machine,
@@ -203,12 +229,14 @@ def record(scenario: Scenario, machine: Machine, directory: Path) -> Update:
         recording=recording,
         before=tree_before,
         after=tree_of(recording.root),
-        releases={version: _sectors_of(seen, B, images) for version, images in releases.items()},
-        goal=goal,
+        releases={v: _sectors_of(seen, 1 - active, _images(machine, v)) for v in versions},
+        goal=max(versions),
         seen=seen,
         partitioned=_partitioned(seen),
+        active=active,
     )
     _require_whole_recording(update)
+    _require_signed_active(update)
     return update
 
 
@@ -222,25 +250,47 @@ def _separate_directories(machine: Machine) -> Path:
     return machine.directory / "var"
 
 
-def _publish(scenario: Scenario, machine: Machine) -> Iterator[tuple[Version, SystemImages]]:
-    """Publish the release to update to; before it, where asked for, one that is staged already."""
-    steps = {(FACTORY, FIRST): ("1.lz4",), (FIRST, SECOND): ("2.lz4",)}
-    yield (
-        SECOND,
-        publish_small_release(
-            machine.directory,
-            SECOND,
-            codec=scenario.codec,
-            migrations=steps if scenario.migrations else None,
-        ),
-    )
-    if scenario.over_staged:
+def _prepare(scenario: Scenario, machine: Machine) -> Iterator[Version]:
+    """Publish the release to update to, and bring the machine to where it starts from.
+
+    Yields what the inactive set may hold: what it holds at first, and what is published for it.
+    """
+    _publish(scenario, machine, SECOND, {(FACTORY, FIRST): ("1.lz4",), (FIRST, SECOND): ("2.lz4",)})
+    if scenario.over_staged or scenario.from_b:
         machine.updog("update", "--now").succeeded()
-        more = {(SECOND, THIRD): ("3.lz4",)} if scenario.migrations else None
-        yield (
-            THIRD,
-            publish_small_release(machine.directory, THIRD, codec=scenario.codec, migrations=more),
-        )
+        if scenario.from_b:
+            _enter_b(machine)
+        _publish(scenario, machine, THIRD, {(SECOND, THIRD): ("3.lz4",)})
+        yield THIRD
+    yield FACTORY if scenario.from_b else SECOND
+
+
+def _publish(
+    scenario: Scenario, machine: Machine, version: Version, steps: dict[Step, tuple[str, ...]]
+) -> None:
+    publish_small_release(
+        machine.directory,
+        version,
+        codec=scenario.codec,
+        migrations=steps if scenario.migrations else None,
+    )
+
+
+def _enter_b(machine: Machine) -> None:
+    """Do what a boot into the staged update and its health checks do, and leave A healthy."""
+    machine.signpost("select-boot").succeeded()
+    run = machine.directory / "run"
+    (run / "active-set").write_text("B\n")
+    os_release = (run / "os-release").read_text()
+    (run / "os-release").write_text(os_release.replace(str(FACTORY), str(SECOND)))
+    (run / "boot-id").write_text("1b4e28ba-2fa1-11d2-883f-0016d3cca427\n")
+    machine.signpost("mark-successful-boot").succeeded()
+
+
+def _images(machine: Machine, version: Version) -> list[Path]:
+    """Return the images of a release as its publisher built them: boot, root and hash."""
+    directory = machine.directory / "releases" / str(version)
+    return [directory / name for name in ("boot.ext4", "root.ext4", "root.verity")]
 
 
 def _mapped(path: Path) -> Medium:
@@ -253,13 +303,12 @@ def _mapped(path: Path) -> Medium:
     return Medium(sector_size=SECTOR, sector_count=len(image) // SECTOR, read=read)
 
 
-def _sectors_of(seen: Seen, which: int, images: SystemImages) -> dict[int, bytes]:
+def _sectors_of(seen: Seen, which: int, images: list[Path]) -> dict[int, bytes]:
     """Return what a release puts into a set, by sector."""
     boot = [p for p in seen.partitions if p.type_guid == _boot_type(seen)][which].number
     by_number = {p.number: p for p in seen.partitions}
-    places = zip((images.boot, images.root, images.hash), range(boot, boot + 3), strict=True)
     sectors: dict[int, bytes] = {}
-    for image, number in places:
+    for image, number in zip(images, range(boot, boot + 3), strict=True):
         content = image.read_bytes()
         whole = content.ljust(-(-len(content) // SECTOR) * SECTOR, b"\0")
         sectors |= split_sectors(whole, by_number[number].first_lba * SECTOR, SECTOR)
@@ -278,8 +327,8 @@ def _partitioned(seen: Seen) -> range:
 
 
 def _require_whole_recording(update: Update) -> None:
-    """Check that the recorded writes make the disk that is there, and touch nothing but set B."""
-    allowed = _set_ranges(update.seen, B)
+    """Check that the recorded writes make the disk that is there, and touch no other set."""
+    allowed = _set_ranges(update.seen, update.inactive)
     sectors: dict[int, bytes] = {}
     for write in update.recording.writes:
         sectors |= _split(write)
@@ -295,8 +344,15 @@ def _require_whole_recording(update: Update) -> None:
     require_same_neighbours(update)
 
 
+def _require_signed_active(update: Update) -> None:
+    """Check that the running set is a release as it was built; no state changes any of it."""
+    version = SECOND if update.scenario.from_b else FACTORY
+    release = _sectors_of(update.seen, update.active, _images(update.machine, version))
+    assert all(update.original_sector(lba) == content for lba, content in release.items())
+
+
 def require_same_neighbours(update: Update) -> None:
-    """Check that nothing but the table and set B differs from the disk before the update."""
+    """Check that nothing but the table and the inactive set differs from the disk before."""
     now, at = _mapped(update.machine.disk), 0
     for first, count in sorted(_written_ranges(update)):
         while at < first:
@@ -336,26 +392,18 @@ def _split(write: SectorWrite) -> Iterator[tuple[int, bytes]]:
 def states_of(cut: Cut, chance: random.Random) -> Iterator[State]:
     """Yield what a cut can leave: each disk with some tree, and each tree with some disk."""
     trees = list(_distinct_trees(cut, chance))
-    base_key = _sectors_key(cut, cut.base)
-    nothing, everything = CrashState(changed={}, how="nothing kept"), dict(cut.pending)
-    all_kept = CrashState(changed=everything, how="all kept")
-    disks = chain((nothing, all_kept), _disk_states(cut, chance))
-    pairs = chain(
-        zip(disks, cycle(trees), strict=False),
-        (
-            (disk, tree)
-            for disk in ((nothing, all_kept) if everything else (nothing,))
-            for tree in trees
-        ),
-    )
-    for disk, (tree_key, tree) in pairs:
+    ends = [CrashState(changed={}, how="nothing kept")]
+    if cut.pending:
+        ends.append(CrashState(changed=dict(cut.pending), how="all kept"))
+    for disk, tree in chain(
+        zip(_disk_states(cut, chance), cycle(trees), strict=False), product(ends, trees)
+    ):
         yield State(
             cut=cut,
             changed=disk.changed,
             tree=tree,
             how=f"cut at {cut.moment}: {disk.how}",
             garbage_lba=disk.garbage_lba,
-            key=hash((base_key ^ _sectors_key(cut, disk.changed), tree_key)),
         )
 
 
@@ -367,14 +415,14 @@ def _disk_states(cut: Cut, chance: random.Random) -> Iterator[CrashState]:
     yield from cut_states(cut.pending, before=before, sector_size=SECTOR, chance=chance)
 
 
-def _distinct_trees(cut: Cut, chance: random.Random) -> Iterator[tuple[int, Tree]]:
-    seen: set[int] = set()
+def _distinct_trees(cut: Cut, chance: random.Random) -> Iterator[Tree]:
+    seen: set[frozenset[tuple[str, Content]]] = set()
     found = tree_states(cut.update.recording, cut.moment, most=MOST_TREES, chance=chance)
     for tree in found:
-        key = hash(frozenset(tree.items()))
+        key = frozenset(tree.items())
         if key not in seen:
             seen.add(key)
-            yield key, tree
+            yield tree
 
 
 def _sectors_key(cut: Cut, changed: Sectors) -> int:
@@ -406,11 +454,8 @@ def complaint(state: State) -> str | None:
 def _judge_table(state: State) -> tuple[frozenset[tuple[Flags, ...]], str | None]:
     """Return the flags that readers see; most states share the few tables of an update."""
     update = state.cut.update
-    table = {
-        lba: content
-        for lba, content in chain(state.cut.base.items(), state.changed.items())
-        if update.is_of_table(lba)
-    }
+    changed = {lba: c for lba, c in state.changed.items() if update.is_of_table(lba)}
+    table = {**state.cut.base_of_table, **changed}
     key = frozenset(table.items())
     known = update._verdicts  # noqa: SLF001 -- of this module
     if key not in known:
@@ -434,7 +479,7 @@ def _read_by_all(
         assert _unflagged(seen) == _unflagged(update.seen), f"{reader.__name__}: other partitions"
         assert seen.boot_flags in _steps(update), f"{reader.__name__} sees {seen.boot_flags}"
         found.add(seen.boot_flags)
-    _require_of_signpost(medium, found)
+    _require_of_signpost(update, medium, found)
     return frozenset(found)
 
 
@@ -443,25 +488,27 @@ def _unflagged(seen: Seen) -> list[object]:
     return [replace(p, attributes=p.attributes & kept) for p in seen.partitions]
 
 
-def _steps(update: Update) -> list[tuple[Flags, Flags]]:
+def _steps(update: Update) -> list[tuple[Flags, ...]]:
     """Return the flags of A and B that an update passes through."""
-    first = update.seen.boot_flags
-    return [(first[A], first[B]), *((RUNNING, b) for b in (CLEARED, VALID, NEXT))]
+    first = update.seen.boot_flags[update.active]
+    pairs = ((first, CLEARED), (first, VALID), (FALLBACK, NEXT))
+    passed = [pair if update.active == A else pair[::-1] for pair in pairs]
+    return [update.seen.boot_flags, *passed]
 
 
-def _require_of_signpost(medium: Medium, found: set[tuple[Flags, ...]]) -> None:
+def _require_of_signpost(update: Update, medium: Medium, found: set[tuple[Flags, ...]]) -> None:
     """Check that signpost boots what others boot, and could mend the table from here."""
     table = gpt.load(medium.read, sector_size=SECTOR, sector_count=medium.sector_count)
     sets = discover(table.partitions)
     state = BootState(
         flags={s.name: BootFlags.from_attributes(s.boot.attributes) for s in sets.present()},
-        active=SetName.A,
+        active=[*SetName][update.active],
         ever_succeeded=False,
     )
     following = next_set(state)
     assert following is not None, "signpost finds no set to boot"
     numbers = {boot_rule(flags) for flags in found}
-    assert [A, B][following is SetName.B] in numbers, "signpost boots another set than boot loaders"
+    assert [*SetName].index(following) in numbers, "signpost boots another set than boot loaders"
     mended: dict[int, bytes] = {}
     steps = plan_write(table, table.authority.entries, read=medium.read, rewrite=True)
     for write in (write for step in steps for write in step.writes):
@@ -478,13 +525,13 @@ def _judge_flags(state: State, flags: tuple[Flags, ...]) -> str | None:
     following = boot_rule(flags)
     if following is None:
         return f"no set boots with {flags}"
-    if flags[B] == CLEARED:
+    if flags[update.inactive] == CLEARED:
         return None
     held = [version for version in update.releases if _holds(state, version)]
     if not held:
-        return f"set B has {flags[B]} and holds no whole release"
+        return f"the inactive set has {flags[update.inactive]} and holds no whole release"
     if update.goal in held and (missing := _missing_beside_goal(state)):
-        return f"set B has {flags[B]} and holds {update.goal}, but {missing}"
+        return f"the new set has {flags[update.inactive]}, but {missing}"
     return None
 
 
@@ -578,12 +625,12 @@ def restore(state: State) -> None:
 
 
 def _written_ranges(update: Update) -> Iterator[tuple[int, int]]:
-    """Yield the places of the table and of all releases of set B: first sector and count."""
+    """Yield the places of the table and of what the set may hold: first sector and count."""
     end = update.medium.sector_count
     yield 0, update.partitioned.start
     yield update.partitioned.stop, end - update.partitioned.stop
     lbas = {lba for release in update.releases.values() for lba in release}
-    for each in _set_ranges(update.seen, B):
+    for each in _set_ranges(update.seen, update.inactive):
         inside = lbas.intersection(each)
         yield min(inside), max(inside) - min(inside) + 1
 
@@ -600,13 +647,13 @@ def complaint_after_rerun(update: Update, run: Callable[..., int]) -> str | None
     medium = Medium.of_file(update.machine.disk, SECTOR)
     for reader in ALL_READERS:
         seen = reader(medium)
-        if seen is None or seen.copy != "primary" or seen.boot_flags != (RUNNING, NEXT):
+        if seen is None or seen.copy != "primary" or seen.boot_flags != _steps(update)[-1]:
             return f"after running it again {reader.__name__} sees {seen and seen.boot_flags}"
     goal = update.releases[update.goal]
     with _opened(update.machine.disk) as image:
         if any(image[lba * SECTOR : (lba + 1) * SECTOR] != goal[lba] for lba in goal):
-            return f"after running it again set B does not hold {update.goal}"
-    if run("verify", "--set", "B") != 0:
+            return f"after running it again the set does not hold {update.goal}"
+    if run("verify", "--set", [*SetName][update.inactive]) != 0:
         return "after running it again `updog verify` is not content"
     if run("migrations", "verify") != 0:
         return "after running it again `updog migrations verify` is not content"
