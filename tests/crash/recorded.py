@@ -436,7 +436,7 @@ class _Player:
         path = call.text(index)
         if path.startswith("/"):
             return path
-        assert index > 0, f"{call.name} of the relative path {path}"
+        assert call.name.endswith(("at", "at2")), f"{call.name} of a relative path is not recorded"
         return f"{call.place(index - 1)}/{path}" if path else call.place(index - 1)
 
     def _find(self, path: str, *, follows: bool = False) -> tuple[Directory, str] | None:

@@ -237,6 +237,7 @@ def record(scenario: Scenario, machine: Machine, directory: Path) -> Update:
     )
     _require_whole_recording(update)
     _require_signed_active(update)
+    _require_all_kept(update)
     return update
 
 
@@ -349,6 +350,29 @@ def _require_signed_active(update: Update) -> None:
     version = SECOND if update.scenario.from_b else FACTORY
     release = _sectors_of(update.seen, update.active, _images(update.machine, version))
     assert all(update.original_sector(lba) == content for lba, content in release.items())
+
+
+def _require_all_kept(update: Update) -> None:
+    """Check that the undisturbed update left all that states are compared with."""
+    tree, repository = update.after, update.machine.repository / "metadata"
+    timestamp = tree[f"{CACHE}/timestamp.json"]
+    assert timestamp == (repository / "timestamp.json").read_bytes()
+    floor = tree[FLOOR]
+    assert isinstance(floor, bytes)
+    assert isinstance(timestamp, bytes)
+    version = json.loads(timestamp)["signed"]["version"]
+    assert json.loads(floor)["timestamp"]["version"] == version
+    names = [p.rpartition("/")[2] for p in standing(tree, MIGRATIONS) if p.endswith(".lz4")]
+    wanted = _migrations_of(update.scenario)
+    assert names == wanted, f"kept are {names}, needed {wanted}"
+    assert _tells_of(_lines(tree)[:-1], "activated", update.goal)
+
+
+def _migrations_of(scenario: Scenario) -> list[str]:
+    """Return the migrations that are needed from what runs to the newest release."""
+    if not scenario.migrations:
+        return []
+    return ["3.lz4"] if scenario.from_b else ["1.lz4", "2.lz4", "3.lz4"]
 
 
 def require_same_neighbours(update: Update) -> None:
@@ -579,7 +603,7 @@ def _judge_history(state: State) -> str | None:
     if torn.rstrip(b"\0") and not following.startswith(torn.rstrip(b"\0")):
         return "the history ends with something else than a torn line"
     is_touched = bool(state.cut.base or state.changed)
-    if is_touched and not _tells_of_start(whole, update.goal):
+    if is_touched and not _tells_of(whole, "started", update.goal):
         return f"the disk was changed, but the history does not tell that {update.goal} was started"
     return None
 
@@ -589,9 +613,9 @@ def _lines(tree: Tree) -> list[bytes]:
     return (content if isinstance(content, bytes) else b"").split(b"\n")
 
 
-def _tells_of_start(lines: list[bytes], version: Version) -> bool:
+def _tells_of(lines: list[bytes], kind: str, version: Version) -> bool:
     events = [json.loads(line) for line in lines]
-    return any(e["event"] == "started" and e["version"] == str(version) for e in events)
+    return any(e["event"] == kind and e["version"] == str(version) for e in events)
 
 
 def standing(tree: Tree, place: str) -> dict[str, Content]:
