@@ -16,20 +16,14 @@ from click.testing import CliRunner
 from tests.crash.explorer import IS_DEEP
 from tests.crash.recorded import Change, Directory, File, Node
 from tests.crash.tracing import why_no_traces
+from tests.crash.update_judge import Judge, complaint_after_rerun
+from tests.crash.update_states import Cut, State, cuts, forgetting, restore, states_of
 from tests.crash.whole_update import (
     SCENARIOS,
-    Cut,
     Scenario,
-    State,
     Update,
-    complaint,
-    complaint_after_rerun,
-    cuts,
-    forgetting,
     record,
     require_same_neighbours,
-    restore,
-    states_of,
 )
 from tests.helpers.machine import Machine, a_machine
 from updog.cli import cli
@@ -37,7 +31,7 @@ from updog.cli import cli
 SEED = 20300101
 STATES_OF_A_CUT = 6
 FEWEST_STATES = 4000 if IS_DEEP else 100
-RERUNS_OF_A_CUT = 10 if IS_DEEP else 1
+RERUNS_OF_A_CUT = 6 if IS_DEEP else 1
 EVERY_NTH_CUT_AGAIN = 1 if IS_DEEP else 8
 
 pytestmark = pytest.mark.skipif(why_no_traces() is not None, reason=str(why_no_traces()))
@@ -85,14 +79,14 @@ def runner(machine: Machine) -> Callable[..., int]:
 def test_no_cut_leaves_a_machine_that_does_not_boot_or_not_go_on(
     update: Update, count_states: Callable[[int], None], report: Callable[[str], None]
 ) -> None:
-    chance, run = random.Random(SEED), runner(update.machine)
+    chance, run, judge = random.Random(SEED), runner(update.machine), Judge(update)
     known: set[int] = set()
     bad: list[str] = []
     reruns = 0
     for number, cut in enumerate(cuts(update)):
         to_run: list[State] = []
         for state in new_states(cut, chance, known):
-            if (fault := complaint(state)) is not None:
+            if (fault := judge.complaint(state)) is not None:
                 bad.append(fault)
             to_run.append(state)
             if len(to_run) > RERUNS_OF_A_CUT:
@@ -170,8 +164,8 @@ def of_the_floor(update: Update) -> Sequence[Change]:
 def test_an_update_that_left_a_flush_out_would_be_noticed(
     update: Update, unflushed: Callable[[Update], Sequence[Change]], words: str
 ) -> None:
-    chance = random.Random(SEED)
+    chance, judge = random.Random(SEED), Judge(update)
     with forgetting(unflushed(update)):
         states = (state for cut in reversed(list(cuts(update))) for state in states_of(cut, chance))
         with closing(states):
-            assert any(words in (complaint(state) or "") for state in states)
+            assert any(words in (judge.complaint(state) or "") for state in states)
