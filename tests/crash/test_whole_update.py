@@ -18,13 +18,7 @@ from tests.crash.recorded import Change, Directory, File, Node
 from tests.crash.tracing import why_no_traces
 from tests.crash.update_judge import Judge, complaint_after_rerun
 from tests.crash.update_states import Cut, State, cuts, forgetting, restore, states_of
-from tests.crash.whole_update import (
-    SCENARIOS,
-    Scenario,
-    Update,
-    record,
-    require_same_neighbours,
-)
+from tests.crash.whole_update import SCENARIOS, Scenario, Update, record, require_same_neighbours
 from tests.helpers.machine import Machine, a_machine
 from updog.cli import cli
 

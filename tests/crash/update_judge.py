@@ -29,10 +29,7 @@ from signpost.sets import SetName, discover
 from signpost.state import BootState, next_set
 from signpost.table_write import plan_write
 from tests.crash.explorer import split_sectors
-from tests.crash.recorded import (
-    scan,
-    tree_of,
-)
+from tests.crash.recorded import scan, tree_of
 from tests.crash.update_states import State
 from tests.crash.whole_update import (
     CACHE,

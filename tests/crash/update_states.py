@@ -17,19 +17,9 @@ from typing import Final
 from semver import Version
 
 from tests.crash.explorer import IS_DEEP, CrashState, Sectors, cut_states
-from tests.crash.recorded import (
-    Change,
-    Content,
-    Tree,
-    write_tree,
-)
+from tests.crash.recorded import Change, Content, Tree, write_tree
 from tests.crash.tree_states import tree_states
-from tests.crash.whole_update import (
-    SECTOR,
-    Update,
-    split_write,
-    written_ranges,
-)
+from tests.crash.whole_update import SECTOR, Update, split_write, written_ranges
 
 MOST_TREES: Final = 500 if IS_DEEP else 24
 """Trees that are tried at one moment, about."""
