@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, cycle, product
 from math import inf
 from typing import Final
+from uuid import uuid4
 
 from semver import Version
 
@@ -139,7 +140,7 @@ def _mark(lba: int, content: bytes, original: bytes) -> int:
 
 
 def restore(state: State) -> None:
-    """Put a state onto the machine; only what updates write may differ from the original."""
+    """Put a state onto the machine, where only what updates write may differ, in another boot."""
     update = state.cut.update
     sectors = state.sectors()
     with update.machine.disk.open("r+b") as file:
@@ -154,6 +155,7 @@ def restore(state: State) -> None:
     shutil.rmtree(update.tree_directory)
     update.tree_directory.mkdir()
     write_tree(state.tree, update.tree_directory)
+    (update.machine.directory / "run" / "boot-id").write_text(f"{uuid4()}\n")
 
 
 @contextmanager
