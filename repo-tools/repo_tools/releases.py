@@ -154,7 +154,7 @@ def _stage_images(publication: Publication, release: Release, codec: Codec) -> I
     images = release.images
     return Images(
         boot=_stage(publication, f"{name}-boot.ext4.{codec}", images.boot, codec),
-        root=_stage(publication, f"{name}-root.ext4.{codec}", images.root, codec),
+        root=_stage(publication, f"{name}-root{images.root.suffix}.{codec}", images.root, codec),
         hash=_stage(publication, f"{name}-root.verity.{codec}", images.hash, codec),
     )
 
