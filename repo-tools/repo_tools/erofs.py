@@ -11,6 +11,7 @@ Reads what it makes: files that are stored plain. Refuses compressed and chunked
 Source: the Linux kernel's Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h.
 """
 
+import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from uuid import UUID
 
 from repo_tools.errors import FileSystemError, RepoToolsError
 from repo_tools.programs import find_program, run_program
-from repo_tools.tree import Tree
+from repo_tools.tree import CAPABILITY, LOST_AND_FOUND, Tree
 
 _SUPERBLOCK_OFFSET: Final = 1024
 _SUPERBLOCK: Final = struct.Struct("<4s8xB1xH20xII4x16s")
@@ -54,13 +55,9 @@ def build_file_system(tree: Tree, image: Path, how: Format) -> None:
         RepoToolsError: attributes stand in the way, the disk is full, or erofs-utils is missing.
     """
     has_capabilities = any(entry.capability for entry in tree.entries)
-    if has_capabilities and tree.left_behind:
-        name, path = next(iter(tree.left_behind.items()))
-        raise RepoToolsError(
-            f"cannot put {tree.top} into an erofs image: {path} has the attribute {name}, which "
-            "images do not get, and mkfs.erofs would take it along with the tree's capabilities: "
-            f"remove it (setfattr -x {name} FILE), or build the root as ext4"
-        )
+    _refuse_lost_names(tree)
+    if has_capabilities:
+        _refuse_attributes(tree)
     image.unlink(missing_ok=True)
     done = run_program(
         find_program("mkfs.erofs"),
@@ -71,6 +68,32 @@ def build_file_system(tree: Tree, image: Path, how: Format) -> None:
     )
     if done.returncode != 0:
         raise RepoToolsError(f"mkfs.erofs failed on {image}: {_last_line(done.stderr)}")
+
+
+def _refuse_lost_names(tree: Tree) -> None:
+    """Refuse what mkfs.erofs would leave out without a word: all names that begin so."""
+    for entry in tree.entries:
+        if any(name.startswith(LOST_AND_FOUND) for name in entry.name.split("/")):
+            raise RepoToolsError(
+                f"{entry.source}: mkfs.erofs leaves out what begins with {LOST_AND_FOUND}: give it "
+                "another name, or build the root as ext4"
+            )
+
+
+def _refuse_attributes(tree: Tree) -> None:
+    """Refuse what mkfs.erofs would take along with the capabilities, or take otherwise."""
+    for entry in tree.entries:
+        if entry.capability and os.getxattr(entry.source, CAPABILITY) != entry.capability:
+            raise RepoToolsError(
+                f"{entry.source} has a capability of a user namespace, which mkfs.erofs would "
+                "take as it is: build as the machine's root, or build the root as ext4"
+            )
+    for name, path in tree.left_behind.items():
+        raise RepoToolsError(
+            f"cannot put {tree.top} into an erofs image: {path} has the attribute {name}, which "
+            "images do not get, and mkfs.erofs would take it along with the tree's capabilities: "
+            f"remove it (setfattr -x {name} FILE), or build the root as ext4"
+        )
 
 
 def _last_line(text: str) -> str:

@@ -26,7 +26,7 @@ _RESERVED_INODES = 11
 _MEBIBYTE = 1 << 20
 _MKE2FS_CONF = """\
 [defaults]
-    base_features = extent,filetype,sparse_super,large_file,huge_file,dir_nlink,extra_isize
+    base_features = ext_attr,extent,filetype,sparse_super,large_file,huge_file,dir_nlink,extra_isize
 [fs_types]
     system = {
         blocksize = 4096
@@ -40,8 +40,6 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_COMMAND_BYTES: Final = 8000
 """debugfs reads its commands into a buffer of 8192 bytes and would cut a longer one in two."""
 _LONGEST_INLINE_LINK: Final = 59
-_LOST_AND_FOUND: Final = "lost+found"
-"""mke2fs makes this directory itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +76,7 @@ def build_file_system(tree: Tree, image: Path, how: Format) -> None:
         script.write_text(lines, encoding="utf-8", errors="surrogateescape")
         errors = _debugfs(["-w", "-f", str(script)], image, made_at=how.made_at)
     if errors:
-        raise RepoToolsError(f"cannot put {tree.top} into {image}: {errors[0]}")
+        raise RepoToolsError(f"cannot fill {image}: {errors[0]}")
 
 
 def needed_bytes(tree: Tree) -> int:
@@ -205,8 +203,7 @@ def _commands(entry: Entry, name: str) -> Iterator[str]:
     elif stat.S_ISLNK(entry.mode):
         yield f"symlink {name} {_quoted(entry.target)}"
     elif stat.S_ISDIR(entry.mode):
-        if entry.name != _LOST_AND_FOUND:
-            yield f"mkdir {name}"
+        yield f"mkdir {name}"
         yield f"set_inode_field {name} mode 0{entry.mode:o}"
     else:
         yield f"write {_quoted(entry.source.absolute())} {name}"

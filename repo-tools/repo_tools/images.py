@@ -106,7 +106,7 @@ class Recipe:
 
 
 def build_images(
-    root_tree: Path, boot: BootContent, directory: Path, recipe: Recipe
+    root_tree: Tree, boot: BootContent, directory: Path, recipe: Recipe
 ) -> SystemImages:
     """Build boot.ext4, root.ext4 or root.erofs, and root.verity in `directory`.
 
@@ -117,12 +117,13 @@ def build_images(
         recipe: how.
 
     Raises:
-        RepoToolsError: a tree cannot be read or holds what an image must not, or a tool is missing
-            or failed. What was made so far stays in `directory`.
+        RepoToolsError: the boot tree cannot be read or either holds what an image must not, or a
+            tool is missing or failed. What was made so far stays in `directory`.
     """
+    _refuse_closed(root_tree)
     directory.mkdir(parents=True, exist_ok=True)
     root, hash_image = directory / f"root.{recipe.kind}", directory / HASH_NAME
-    _build_root(_root_tree(root_tree), root, recipe)
+    _build_root(root_tree, root, recipe)
     table = build_hash_image(root, hash_image, salt=recipe.salt)
     boot_image = directory / BOOT_NAME
     _build_boot(boot, table, boot_image, recipe.made_at)
@@ -136,30 +137,34 @@ def load_images(directory: Path) -> SystemImages:
         RepoToolsError: one is missing, or the boot image does not vouch for the others.
         ImageError: the hash image holds no tree, or a damaged one.
     """
-    boot, hash_image = directory / BOOT_NAME, directory / HASH_NAME
-    roots = [path for kind in Kind if (path := directory / f"root.{kind}").is_file()]
-    missing = [path.name for path in (boot, hash_image) if not path.is_file()]
-    if missing or len(roots) != 1:
-        names = " or ".join(f"root.{kind}" for kind in Kind)
-        lacks = (
-            missing[0] if missing else f"one of {names}" if not roots else f"only one of {names}"
-        )
-        raise RepoToolsError(
-            f"{directory} does not hold {lacks}: `repo-tools image build` makes a whole set"
-        )
-    windows = {"boot": boot, "root": roots[0], "hash_image": hash_image}
-    table = vouching.verify(**{role: vouching.whole(path) for role, path in windows.items()})
-    return SystemImages(boot=boot, root=roots[0], hash=hash_image, table=table)
+    names = ([BOOT_NAME], [f"root.{kind}" for kind in Kind], [HASH_NAME])
+    boot, root, hash_image = (_only_one_of(directory, one) for one in names)
+    table = vouching.verify(
+        boot=vouching.whole(boot),
+        root=vouching.whole(root),
+        hash_image=vouching.whole(hash_image),
+    )
+    return SystemImages(boot=boot, root=root, hash=hash_image, table=table)
 
 
-def _root_tree(top: Path) -> Tree:
-    tree = read_tree(top)
-    if stat.S_IMODE(tree.mode) & 0o555 != 0o555:
+def _only_one_of(directory: Path, names: list[str]) -> Path:
+    found = [directory / name for name in names if (directory / name).is_file()]
+    if len(found) != 1:
         raise RepoToolsError(
-            f"{top} has the mode {stat.S_IMODE(tree.mode):04o}, which becomes that of the system's "
-            f"root directory: only root could use the system. Run `chmod 755 {top}`"
+            f"{directory} must hold one file {' or '.join(names)}, and holds "
+            f"{len(found) or 'none'}: `repo-tools image build` makes a whole set"
         )
-    return tree
+    return found[0]
+
+
+def _refuse_closed(tree: Tree) -> None:
+    """Refuse a root directory that only root may enter, as mkdtemp(3) makes them."""
+    mode = stat.S_IMODE(tree.mode)
+    if mode & 0o555 != 0o555:
+        raise RepoToolsError(
+            f"{tree.top} has the mode {mode:04o}, which becomes that of the system's root "
+            f"directory: only root could use the system. Run `chmod 755 {tree.top}`"
+        )
 
 
 def _build_root(tree: Tree, image: Path, recipe: Recipe) -> None:

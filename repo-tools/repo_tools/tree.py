@@ -3,10 +3,12 @@
 Decides what of a tree goes into an image: names, contents, permission bits with setuid and the
 like, symbolic and hard links, and the capabilities of programs. What belongs to the machine that
 builds stays behind: owners (everything is root's), times, and every other extended attribute (the
-host's security labels, access control lists, user attributes). Refuses devices, sockets and pipes,
+host's security labels, access control lists, user attributes), and the directory lost+found, which
+is a file system's own. Refuses devices, sockets and pipes,
 which a running system makes itself, and whatever cannot be read: an image with a hole is none.
 """
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -19,6 +21,9 @@ from repo_tools.errors import RepoToolsError
 
 CAPABILITY: Final = "security.capability"
 """The extended attribute that lets a program do what else only root may (capabilities(7))."""
+_REVISION_2_BYTES: Final = 20
+_REVISION_3_BYTES: Final = 24
+LOST_AND_FOUND: Final = "lost+found"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,7 @@ class Tree:
         return replace(self, entries=_in_order((*self.entries, *added)))
 
 
-EMPTY: Final = Tree(top=Path("/nonexistent"), mode=stat.S_IFDIR | 0o755, entries=())
+EMPTY: Final = Tree(top=Path("/dev/null"), mode=stat.S_IFDIR | 0o755, entries=())
 """A tree to add files to."""
 
 
@@ -82,7 +87,7 @@ def read_tree(top: Path) -> Tree:
         status = top.stat()
         if not stat.S_ISDIR(status.st_mode):
             raise RepoToolsError(f"{top} is no directory")
-        paths = list(_walk(top))
+        paths = list(_walk(top, top))
         attributes = {path: os.listxattr(path, follow_symlinks=False) for path in (top, *paths)}
         entries = _in_order(_entry(top, path, CAPABILITY in attributes[path]) for path in paths)
     except OSError as error:
@@ -97,14 +102,16 @@ def read_tree(top: Path) -> Tree:
     )
 
 
-def _walk(directory: Path) -> Iterator[Path]:
+def _walk(top: Path, directory: Path) -> Iterator[Path]:
     with os.scandir(directory) as found:
         entries = list(found)
     for entry in entries:
         path = directory / entry.name
+        if path == top / LOST_AND_FOUND:
+            continue
         yield path
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path)
+            yield from _walk(top, path)
 
 
 def _entry(top: Path, path: Path, has_capability: bool) -> Entry:
@@ -116,13 +123,26 @@ def _entry(top: Path, path: Path, has_capability: bool) -> Entry:
         return Entry(name=name, source=path, mode=mode, target=str(path.readlink()))
     if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise RepoToolsError(f"{path} is no file, directory or link: an image holds nothing else")
+    if stat.S_ISREG(status.st_mode) and not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return Entry(
         name=name,
         source=path,
         mode=status.st_mode,
         size_bytes=status.st_size if stat.S_ISREG(status.st_mode) else 0,
-        capability=os.getxattr(path, CAPABILITY) if has_capability else b"",
+        capability=of_any_namespace(os.getxattr(path, CAPABILITY)) if has_capability else b"",
     )
+
+
+def of_any_namespace(capability: bytes) -> bytes:
+    """Return a capability as root of the machine would have set it.
+
+    One that was set, or is read, in a user namespace names the user there (revision 3 of
+    linux/capability.h, which is revision 2 and that user's number): on a machine it would be void.
+    """
+    if len(capability) == _REVISION_3_BYTES and capability[3] == 3:
+        return capability[:3] + b"\x02" + capability[4:_REVISION_2_BYTES]
+    return capability
 
 
 def _added(name: str, source: Path) -> Entry:

@@ -14,7 +14,7 @@ from repo_tools.images import SALT, BootContent, Codec, Recipe, SystemImages, bu
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.layout import refuse_oversized
 from repo_tools.telling import telling
-from repo_tools.tree import read_tree
+from repo_tools.tree import Tree, read_tree
 from updog.durable import WholeDirectory
 from updog.units import size
 
@@ -130,11 +130,12 @@ def command(  # noqa: PLR0913 -- one parameter an option
     recipe = Recipe(made_at=made_at, salt=salt, kind=Kind(root_format))
     codec = {"zstd": Codec.ZSTD, "lz4": Codec.LZ4}.get(compression)
     _refuse_place(out_dir, [root_tree, *([boot.tree] if boot.tree else [])], force=force)
-    _warn_of_left_behind(root_tree)
+    tree = read_tree(root_tree)
+    _warn_of_left_behind(tree)
     place = WholeDirectory(out_dir)
     with telling("build images in", out_dir, left="nothing there was changed"):
         try:
-            images = build_images(root_tree, boot, place.begin(), recipe)
+            images = build_images(tree, boot, place.begin(), recipe)
             if disk_mib is not None:
                 refuse_oversized(images.by_role, disk_mib)
             facts = _finish(images, recipe, codec)
@@ -161,8 +162,8 @@ def _refuse_place(out_dir: Path, trees: list[Path], *, force: bool) -> None:
         raise RepoToolsError(f"{out_dir} holds images already: --force replaces them")
 
 
-def _warn_of_left_behind(root_tree: Path) -> None:
-    for name, path in read_tree(root_tree).left_behind.items():
+def _warn_of_left_behind(tree: Tree) -> None:
+    for name, path in tree.left_behind.items():
         click.echo(f"not kept: the attribute {name} (of {path} and maybe others)", err=True)
 
 

@@ -20,6 +20,7 @@ from repo_tools.playground.system import (
     write_root_tree,
 )
 from repo_tools.releases import Release
+from repo_tools.tree import read_tree
 from updog.host import read_host
 
 DEFAULT_WAVES: Final = Path(str(files("repo_tools") / "waves" / "default.toml"))
@@ -41,7 +42,7 @@ def build_release(playground: Playground, version: Version, *, healthy: bool) ->
     write_boot_tree(boot_tree)
     host = read_host(root_tree / OS_RELEASE)
     images = build_images(
-        root_tree, BootContent(tree=boot_tree), directory, Recipe(made_at=MADE_AT)
+        read_tree(root_tree), BootContent(tree=boot_tree), directory, Recipe(made_at=MADE_AT)
     )
     for tree in (root_tree, boot_tree):
         shutil.rmtree(tree)

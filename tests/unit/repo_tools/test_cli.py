@@ -15,6 +15,10 @@ from tests.unit.repo_tools.machines import run
 
 COMMANDS = [
     [],
+    ["image"],
+    ["image", "build"],
+    ["image", "disk"],
+    ["image", "inspect"],
     ["serve"],
     ["playground"],
     ["playground", "boot"],

@@ -123,7 +123,7 @@ def test_the_estimated_size_holds_the_tree(tree: Path, tmp_path: Path) -> None:
 
 def test_a_tree_that_does_not_fit_is_refused(tree: Path, tmp_path: Path) -> None:
     (tree / "big").write_bytes(os.urandom(2 << 20))
-    with pytest.raises(RepoToolsError, match=r"cannot put .*/tree into .*/image: write: Could not"):
+    with pytest.raises(RepoToolsError, match=r"cannot fill .*/image: write: Could not"):
         build_file_system(read_tree(tree), tmp_path / "image", a_format(1 << 20))
 
 

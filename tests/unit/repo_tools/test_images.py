@@ -18,6 +18,7 @@ from repo_tools.images import (
     build_images,
     compress,
 )
+from repo_tools.tree import read_tree
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader
 
@@ -68,7 +69,9 @@ def test_veritysetup_accepts_the_hash_image(root_image: Path, tmp_path: Path) ->
 
 def test_the_boot_image_vouches_for_the_tree_of_the_root_image(tmp_path: Path) -> None:
     boot = BootContent(tree=a_tree(tmp_path / "b"))
-    images = build_images(a_tree(tmp_path / "r"), boot, tmp_path / "out", Recipe(made_at=1))
+    images = build_images(
+        read_tree(a_tree(tmp_path / "r")), boot, tmp_path / "out", Recipe(made_at=1)
+    )
     table = parse_command_line(read_file(images.boot, "/cmdline").decode())
     hashes = images.hash.read_bytes()
     reader = TreeReader(
@@ -83,7 +86,7 @@ def test_the_boot_image_vouches_for_the_tree_of_the_root_image(tmp_path: Path) -
 def test_the_same_trees_give_the_same_images(tmp_path: Path) -> None:
     built = [
         build_images(
-            a_tree(tmp_path / name / "r"),
+            read_tree(a_tree(tmp_path / name / "r")),
             BootContent(tree=a_tree(tmp_path / name / "b")),
             tmp_path / name / "out",
             Recipe(made_at=1),
