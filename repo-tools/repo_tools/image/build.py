@@ -1,7 +1,11 @@
 """`repo-tools image build`: the images of a release, from directory trees."""
 
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,17 +136,45 @@ def command(  # noqa: PLR0913 -- one parameter an option
     _refuse_place(out_dir, [root_tree, *([boot.tree] if boot.tree else [])], force=force)
     tree = read_tree(root_tree)
     _warn_of_left_behind(tree)
-    place = WholeDirectory(out_dir)
-    with telling("build images in", out_dir, left="nothing there was changed"):
-        try:
-            images = build_images(tree, boot, place.begin(), recipe)
-            if disk_mib is not None:
-                refuse_oversized(images.by_role, disk_mib)
-            facts = _finish(images, recipe, codec)
-            place.publish()
-        finally:
-            place.discard()
+    with (
+        telling("build images in", out_dir, left="nothing there was changed"),
+        _replacing(WholeDirectory(out_dir)) as scratch,
+    ):
+        images = build_images(tree, boot, scratch, recipe)
+        if disk_mib is not None:
+            refuse_oversized(images.by_role, disk_mib)
+        facts = _finish(images, recipe, codec)
     _print(facts, out_dir)
+
+
+@contextmanager
+def _replacing(place: WholeDirectory) -> Iterator[Path]:
+    """Give out a directory to fill; at the end, if all went well, it takes its place."""
+    with suppress(FileNotFoundError), _locked(place.scratch):
+        pass  # what is there and not locked was left by a build that is dead
+    try:
+        with _locked(place.begin()):
+            yield place.scratch
+            place.publish()
+    finally:
+        place.discard()
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor, directory)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RepoToolsError(f"another build is at work in {directory}: wait for it") from error
 
 
 def _refuse_place(out_dir: Path, trees: list[Path], *, force: bool) -> None:

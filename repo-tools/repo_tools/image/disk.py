@@ -1,11 +1,11 @@
 """`repo-tools image disk`: a whole disk in a file, with a system in set A."""
 
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
 import click
 
-from repo_tools.durable import TEMPORARY_SUFFIX, place_durably
+from repo_tools.durable import place_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.image.options import print_line
 from repo_tools.images import SystemImages, load_images
@@ -70,20 +70,15 @@ def _load(directory: Path, disk_mib: int) -> SystemImages:
 
 
 def _make(out: Path, disk_mib: int, images: SystemImages | None) -> None:
-    """Make the disk under another name, and let it take its own when it is whole."""
-    temporary = out.with_name(out.name + TEMPORARY_SUFFIX)
-    temporary.unlink(missing_ok=True)
-    try:
-        create_disk(temporary, disk_mib)
+    """Make the disk elsewhere, and let it take its place when it is whole."""
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as scratch:
+        path = Path(scratch, out.name)
+        create_disk(path, disk_mib)
         if images:
-            disk = read(Location(path=temporary))
+            disk = read(Location(path=path))
             for role, image in images.by_role.items():
                 write_image(image, disk.window(getattr(disk.sets[SetName.A], role)))
-        place_durably(temporary, out)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+        place_durably(path, out)
 
 
 def _print(out: Path, disk_mib: int, images: SystemImages | None) -> None:

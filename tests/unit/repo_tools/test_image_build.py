@@ -1,5 +1,6 @@
 """`repo-tools image build`, as installed."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -252,7 +254,7 @@ def test_an_interrupted_build_leaves_the_earlier_images(sent: signal.Signals, pl
     (place / "tree/big").write_bytes(os.urandom(32 << 20))
     command = [str(find_own_command("repo-tools")), *arguments(place, "--force")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as building:
-        wait_for(place / ".out.new/root.ext4", building)
+        wait_for(place, ".out.new/root.ext4", building)
         building.send_signal(sent)
         _, said = building.communicate(timeout=30)
     assert building.returncode == 1
@@ -264,8 +266,30 @@ def test_an_interrupted_build_leaves_the_earlier_images(sent: signal.Signals, pl
     assert not (place / ".out.new").exists()
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    while not path.exists():
+def test_a_second_build_at_the_same_place_is_refused(place: Path) -> None:
+    scratch = place / ".out.new"
+    scratch.mkdir()
+    (scratch / "half an image").touch()
+    with directory_lock(scratch):
+        done = run("repo-tools", *arguments(place))
+    assert "another build is at work" in done.stderr
+    assert (scratch / "half an image").exists()
+    built(place)  # what a killed build leaves is in nobody's way
+    assert not scratch.exists()
+
+
+@contextmanager
+def directory_lock(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def wait_for(directory: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    while not list(directory.glob(pattern)):
         assert process.poll() is None
         time.sleep(0.001)
 
