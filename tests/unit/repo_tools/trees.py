@@ -35,9 +35,9 @@ def a_root_tree(top: Path) -> Path:
     return top
 
 
-def give_capability(program: Path) -> None:
-    """Let a program bind low ports, as setcap(8) would; this takes root."""
-    os.setxattr(program, "security.capability", CAPABILITY)
+def give_capability(program: Path, capability: bytes = CAPABILITY) -> None:
+    """Let a program do what else only root may, as setcap(8) would; this takes root."""
+    os.setxattr(program, "security.capability", capability)
 
 
 Facts: TypeAlias = dict[str, tuple[int, int, bytes | str]]
