@@ -74,9 +74,10 @@ def format_command_line(table: VerityTable, *, append: str = "") -> str:
 
 def _refuse_unfit(append: str) -> None:
     """Refuse words that would break the line, or undo that it vouches for one root."""
-    if not append.isprintable() or append.count('"') % 2:
+    if not (append.isascii() and append.isprintable()) or append.count('"') % 2:
         raise CommandLineError(
-            f"{append!r} cannot go into a kernel command line: one line, with quotes in pairs"
+            f"{append!r} cannot go into a kernel command line: one line of ASCII, with quotes in "
+            "pairs"
         )
     if re.search(r'(?:^|[\s"])(?:root|dm-mod\.create)=', append):
         raise CommandLineError(

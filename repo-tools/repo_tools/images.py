@@ -88,7 +88,7 @@ class BootContent:
     kernel: Path | None = None
     """Becomes /vmlinuz."""
     initrd: Path | None = None
-    """Becomes /initrd."""
+    """Becomes /initrd.img."""
     append: str = ""
     """Words for the end of the command line."""
 
@@ -178,7 +178,7 @@ def _build_root(tree: Tree, image: Path, recipe: Recipe) -> None:
 def _build_boot(boot: BootContent, table: VerityTable, image: Path, made_at: int) -> None:
     command_line = image.with_name(f"{image.name}.cmdline")
     command_line.write_text(f"{format_command_line(table, append=boot.append)}\n")
-    files = {FILE_NAME.lstrip("/"): command_line, "vmlinuz": boot.kernel, "initrd": boot.initrd}
+    files = {FILE_NAME.lstrip("/"): command_line, "vmlinuz": boot.kernel, "initrd.img": boot.initrd}
     tree = read_tree(boot.tree) if boot.tree else EMPTY
     _build_ext4(
         tree.with_files({name: path for name, path in files.items() if path}), image, made_at

@@ -59,7 +59,9 @@ Examples:
 @click.argument("out_dir", type=_input)
 @click.option("--boot", "tree", type=_input, help="Directory with the files of the boot image.")
 @click.option("--kernel", type=_input, help="Kernel; becomes /vmlinuz of the boot image.")
-@click.option("--initrd", type=_input, help="Initial RAM disk; becomes /initrd of the boot image.")
+@click.option(
+    "--initrd", type=_input, help="Initial RAM disk; becomes /initrd.img of the boot image."
+)
 @click.option(
     "--cmdline-append",
     "append",

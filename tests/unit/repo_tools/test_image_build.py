@@ -139,7 +139,7 @@ def test_a_boot_image_of_kernel_and_initrd_without_a_tree(place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     image = place / "out/boot.ext4"
     assert read_file(image, "/vmlinuz") == (place / "kernel").read_bytes()
-    assert read_file(image, "/initrd") == (place / "initrd").read_bytes()
+    assert read_file(image, "/initrd.img") == (place / "initrd").read_bytes()
     line = read_file(image, "/cmdline").decode()
     assert line.endswith('panic_on_corruption" quiet loglevel=3\n')
     assert parse_command_line(line).salt == b"\xab\xcd"
@@ -199,7 +199,8 @@ def test_a_name_that_ext4s_tool_cannot_be_told_fits_into_erofs(place: Path) -> N
         ("root=/dev/vda1", "would name another root"),
         ('dm-mod.create="x"', "would name another root"),
         ('"quiet', "with quotes in pairs"),
-        ("quiet\nsplash", "one line, with quotes in pairs"),
+        ("quiet\nsplash", "one line of ASCII"),
+        ("name=\u00fc", "one line of ASCII"),
         ("x" * 2000, "and kernels take 2047: append less"),
     ],
 )
