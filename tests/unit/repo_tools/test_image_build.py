@@ -227,6 +227,10 @@ def test_what_else_is_in_the_way_is_not_replaced(place: Path) -> None:
     built(place)
     done = run("repo-tools", *arguments(place))
     assert "holds images already: --force replaces them" in done.stderr
+    (place / "out/notes").touch()
+    done = run("repo-tools", *arguments(place, "--force"))
+    assert "holds something else than images of an earlier build" in done.stderr
+    assert (place / "out/notes").exists()
 
 
 def test_force_replaces_an_earlier_build_as_a_whole(place: Path) -> None:
