@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.install import fill_root
+from benchmarks.scene import fill_root
 from repo_tools.images import SALT, build_hash_image
 
 RUNS = 7
@@ -68,7 +68,7 @@ def main() -> None:
         veritysetup = shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin")
         if veritysetup is None:
             raise SystemExit("veritysetup is not installed (Debian: cryptsetup-bin)")
-        format_it = [veritysetup, "format", f"--salt={SALT.hex()}", root, theirs]
+        format_it = [veritysetup, "format", f"--salt={SALT.hex()}", str(root), str(theirs)]
         pairs = []
         for number in range(RUNS + 1):
             own = measure(lambda: build_hash_image(root, ours))

@@ -15,11 +15,15 @@ from tests.unit.repo_tools.machines import run
 
 COMMANDS = [
     [],
+    ["clone"],
+    ["export"],
     ["image"],
     ["image", "build"],
     ["image", "disk"],
     ["image", "inspect"],
+    ["import"],
     ["serve"],
+    ["validate"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
