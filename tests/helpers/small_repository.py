@@ -21,6 +21,7 @@ from uuid import UUID
 
 from repo_tools import ext4
 from repo_tools.cmdline import FILE_NAME, VerityTable, format_command_line
+from repo_tools.tree import read_tree
 from tests.helpers.tuf_repository import TufPublisher
 from updog.verity import build_tree
 
@@ -61,9 +62,10 @@ def boot_image(table: VerityTable) -> bytes:
 def file_system(name: str, text: str) -> bytes:
     """Build an ext4 file system that holds one file."""
     with tempfile.TemporaryDirectory() as scratch:
-        tree, image = Path(scratch, "tree"), Path(scratch, "image")
-        tree.mkdir()
-        (tree / name).write_text(text)
+        top, image = Path(scratch, "tree"), Path(scratch, "image")
+        top.mkdir()
+        (top / name).write_text(text)
+        tree = read_tree(top)
         size = ext4.needed_bytes(tree)
         how = ext4.Format(size_bytes=size, uuid=UUID(int=1), made_at=1_700_000_000)
         ext4.build_file_system(tree, image, how)
