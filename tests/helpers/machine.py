@@ -136,8 +136,8 @@ class Machine:
         """Return a digest over the whole disk, most of which is zeros."""
         digest, zeros = hashlib.sha256(), bytes(_PIECE_BYTES)
         with self.disk.open("rb") as disk:
-            for offset in _offsets_with_data(disk):
-                piece = os.pread(disk.fileno(), _PIECE_BYTES, offset)
+            for offset, length in offsets_with_data(disk):
+                piece = os.pread(disk.fileno(), length, offset)
                 if piece != zeros:
                     digest.update(b"%d:" % offset)
                     digest.update(piece)
@@ -151,15 +151,15 @@ class Machine:
         self.config.write_text(text.replace(old, new))
 
 
-def _offsets_with_data(file: BinaryIO) -> Iterator[int]:
-    """Yield where the pieces of a sparse file are that may hold anything but zeros."""
+def offsets_with_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield the offset and length of the pieces of a sparse file that may hold more than zeros."""
     at, end = 0, file.seek(0, os.SEEK_END)
     while at < end:
         try:
             at = file.seek(at, os.SEEK_DATA) // _PIECE_BYTES * _PIECE_BYTES
         except OSError:  # a hole up to the end
             return
-        yield at
+        yield at, _PIECE_BYTES
         at += _PIECE_BYTES
 
 
