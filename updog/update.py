@@ -219,13 +219,13 @@ def install(
         _keep_migrations(machine, repository, planned)
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
-    require_images(planned, repository)
-    machine.history.append(
-        _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
-    )
     started = time.monotonic()
-    try:
-        with _opened(planned.windows) as partitions:
+    with _opened(planned.windows) as partitions:
+        require_images(planned, repository)
+        machine.history.append(
+            _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+        )
+        try:
             _clear(machine, planned)
             with _telling_what_is_left(planned):
                 # Not before: until the set is cleared, those of what it holds may be needed.
@@ -234,9 +234,9 @@ def install(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()
             _mark_valid(machine, planned)
-    except (UpdogError, SignpostError) as err:
-        _record_failure(machine, planned, err)
-        raise
+        except (UpdogError, SignpostError) as err:
+            _record_failure(machine, planned, err)
+            raise
     installed = Installed(
         version=planned.update.version,
         set=planned.inactive,
@@ -363,9 +363,16 @@ def _log_plan(machine: Machine, planned: Plan) -> None:
 def _opened(windows: Mapping[Role, Window]) -> Iterator[dict[Role, OpenPartition]]:
     """Open all partitions of a set for this process alone, before anything is cleared."""
     with ExitStack() as stack:
-        yield {
-            role: stack.enter_context(open_for_writing(window)) for role, window in windows.items()
-        }
+        try:
+            partitions = {
+                role: stack.enter_context(open_for_writing(window))
+                for role, window in windows.items()
+            }
+        except PartitionError as err:
+            raise UpdogError(
+                f"{err} (both sets are untouched). Once that is mended, run the command again"
+            ) from err
+        yield partitions
 
 
 @contextmanager
