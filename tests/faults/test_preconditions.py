@@ -5,15 +5,22 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from semver import Version
 
-from tests.faults.conftest import GROUNDS, Ground, on_a_loop_device
+from repo_tools.playground.place import find_playground
+from repo_tools.releases import read_manifest
+from repo_tools.repository import publishing
+from tests.faults.conftest import EXPLORES_ALL, GROUNDS, Ground, on_a_loop_device
 from tests.helpers.disk_tools import disk_tool
 from tests.helpers.judge import Judge
 from tests.helpers.loop_device import loop_device
 from tests.helpers.machine import Machine
+from updog.manifest import serialise
 
 pytestmark = [pytest.mark.root, pytest.mark.loop]
 
@@ -104,3 +111,71 @@ def test_a_node_of_another_disk_is_refused(judge: Judge, tmp_path: Path) -> None
         refused(judge, f"cannot open {node}: device 7:", "in the place of the partition")
     assert other.read_bytes() == b"another disk".ljust(8 << 20, b".")
     judge.next_run_succeeds()
+
+
+@contextmanager
+def small(machine: Machine, pages: int) -> Iterator[Path]:
+    """Let a machine keep what it remembers on a file system of so many pages."""
+    place = machine.directory / "small"
+    place.mkdir()
+    # As many files as there may be: it is the bytes that are to run out.
+    options = f"size={pages * 4096},nr_inodes=1000"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+        place.rmdir()
+
+
+def keep_in_a_small_place(machine: Machine) -> None:
+    for name in ("metadata", "migrations", "state"):
+        machine.configure(f'= "{name}"', f'= "small/{name}"')
+
+
+def grow(place: Path) -> None:
+    options = "remount,size=16M,nr_inodes=1000"
+    subprocess.run(["mount", "-o", options, place], check=True)
+
+
+@pytest.mark.parametrize("pages", range(1, 41) if EXPLORES_ALL else (1, 7, 11, 24))
+def test_no_room_for_what_the_machine_remembers_stops_an_update_early(
+    machine: Machine, pages: int
+) -> None:
+    """From the first file, over every page more, to the last: an update is refused or done."""
+    keep_in_a_small_place(machine)
+    judge = Judge(machine)
+    with small(machine, pages) as place:
+        run = machine.updog("update", "--now")
+        if run.code == 0:
+            assert pages > 11
+            judge.installed()
+            return
+        judge.failed(run, str(place))
+        assert judge.look() == judge.before
+        grow(place)
+        judge.next_run_succeeds()
+
+
+def test_no_room_for_the_migrations_is_found_before_the_other_set_is_cleared(
+    machine: Machine,
+) -> None:
+    publish_migrations(machine, 3 << 20)
+    keep_in_a_small_place(machine)
+    judge = Judge(machine)
+    with small(machine, (2 << 20) // 4096) as place:
+        refused(judge, f"cannot keep the migrations in {place}/migrations: ", "make room")
+        grow(place)
+        judge.next_run_succeeds()
+        machine.updog("migrations", "verify").succeeded()
+
+
+def publish_migrations(machine: Machine, length: int) -> None:
+    """Let the way from 1.0.0 to 1.1.0 lead over a migration of some length."""
+    keys = find_playground(machine.directory).keys
+    step = (Version.parse("1.0.0"), Version.parse("1.1.0"))
+    with publishing(machine.repository, keys, now=datetime.now(UTC)) as publication:
+        manifest = read_manifest(publication)
+        publication.add_bytes("large.lz4", os.urandom(length))
+        changed = replace(manifest, migrations={**manifest.migrations, step: ("large.lz4",)})
+        publication.add_bytes("manifest.json", serialise(changed))

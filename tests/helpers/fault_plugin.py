@@ -117,4 +117,4 @@ def _meet(operation: str, first: int, end: int) -> list[dict[str, Any]]:
 def _has_begun(fault: dict[str, Any]) -> bool:
     with _counting:
         _met[key := json.dumps(fault)] += 1
-        return _met[key] > fault.get("after", 0)
+        return bool(_met[key] > fault.get("after", 0))
