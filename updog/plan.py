@@ -1,7 +1,8 @@
 """What an update will do, checked while both sets are still untouched.
 
 Decides whether an update can be installed at all: targets, sizes, partitions, boot flags,
-migrations, room for what is noted and kept. Refuses early whatever can be refused early; writes nothing.
+migrations, room for what is noted and kept. Refuses early whatever can be refused early; writes
+nothing.
 """
 
 import os

@@ -53,10 +53,19 @@ _FLAG_BITS = 0x1FF << 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A disk at one moment: digests, and the table without the flags of the sets."""
+    """A disk at one moment: digests, and the table without the flags of the sets.
+
+    Attributes:
+        whole: Of the disk.
+        outside: Of all but the partitions of set B and the table.
+        inside: Of the partitions of set B.
+        table: Its entries, without the flags.
+        flags: By the name of the set.
+    """
 
     whole: str
     outside: str
+    inside: str
     table: tuple[object, ...]
     flags: Mapping[str, Flags]
 
@@ -113,6 +122,23 @@ class Judge:
         assert now.flags == {"A": running, "B": flags}, line
         self.harmless(now)
 
+    def boots_what_is_whole(self) -> None:
+        """Require what must be true of a disk at any moment, also where nothing was said.
+
+        Set B can be booted, or will be once it is activated, only with all that it held before or
+        all of the update.
+        """
+        now = self.look()
+        self.harmless(now)
+        flags = now.flags["B"]
+        if flags == self.before.flags["B"]:
+            assert now.inside == self.before.inside
+        elif flags in {STAGED, PENDING}:
+            assert self.holds(release(self.machine))
+        else:
+            assert flags == UNBOOTABLE
+        assert now.flags["A"] == (NEXT_TO_PENDING if flags == PENDING else self.before.flags["A"])
+
     def harmless(self, now: Look | None = None) -> None:
         """Require that nothing but the partitions and the flags of set B has changed."""
         now = now or self.look()
@@ -157,10 +183,11 @@ class Judge:
         first = min(each.first_lba for each in seen.partitions) * self.sector_size
         last = (max(each.last_lba for each in seen.partitions) + 1) * self.sector_size
         tables = [(0, first), (last, self.path.stat().st_size)]
-        written = [*tables, *_windows(seen, self.sector_size).values()]
+        windows = list(_windows(seen, self.sector_size).values())
         return Look(
             whole=_digest(self.path, without=[]),
-            outside=_digest(self.path, without=written),
+            outside=_digest(self.path, without=[*tables, *windows]),
+            inside=_digest(self.path, without=_gaps(windows)),
             table=_without_flags(seen),
             flags=flags,
         )
@@ -200,6 +227,13 @@ def _windows(seen: Seen, sector_size: int) -> dict[str, tuple[int, int]]:
         second = of_type[1]
         windows[role] = (second.first_lba * sector_size, (second.last_lba + 1) * sector_size)
     return windows
+
+
+def _gaps(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what lies between ranges, before the first and behind the last."""
+    ordered = sorted(ranges)
+    ends, begins = [0, *(end for _, end in ordered)], [*(begin for begin, _ in ordered), 1 << 62]
+    return list(zip(ends, begins, strict=True))
 
 
 def _without_flags(seen: Seen) -> tuple[object, ...]:
