@@ -9,7 +9,7 @@ import pytest
 from tests.faults.conftest import EXPLORES_ALL, GROUNDS, Bench, Ground
 from tests.helpers.http_server import Handler
 from tests.helpers.judge import ROLES
-from tests.helpers.machine import Machine
+from tests.helpers.machine import target_of
 
 pytestmark = [pytest.mark.faults]
 
@@ -100,13 +100,9 @@ def on_request(bench: Bench, role: str, *faults: dict[str, Any]) -> None:
         bench.device.set_faults(*faults)
         handler.serve(body)
 
-    bench.machine.server.misbehave(path_of(bench.machine, role), Handler.serve, begin)
-
-
-def path_of(machine: Machine, role: str) -> str:
-    part = {"hash": "root.verity", "root": "root.ext4", "boot": "boot.ext4"}[role]
-    target = next((machine.repository / "targets").glob(f"*1.1.0*{part}*"))
-    return f"/targets/{target.name}"
+    bench.machine.server.misbehave(
+        f"/targets/{target_of(bench.machine, role).name}", Handler.serve, begin
+    )
 
 
 def update(bench: Bench, *parts: str) -> str:
@@ -163,7 +159,7 @@ def test_a_disk_that_vanishes_under_an_update(bench: Bench) -> None:
         handler.serve(body)
 
     machine, judge = bench.machine, bench.judge
-    machine.server.misbehave(path_of(machine, "root"), Handler.serve, vanish)
+    machine.server.misbehave(f"/targets/{target_of(machine, 'root').name}", Handler.serve, vanish)
     judge.failed(machine.updog("update", "--now"), "cannot ", f"{bench.device.node}p")
     machine.disk.unlink()
     content = judge.path

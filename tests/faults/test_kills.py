@@ -25,7 +25,7 @@ WRITES = ("pwrite64", "pwritev", "pwritev2", "write", "ftruncate")
 FLUSHES = ("fsync", "fdatasync", "sync_file_range")
 NAMES = ("rename", "renameat2", "mkdir", "rmdir", "unlink", "unlinkat", "symlink")
 CALLS = (*WRITES, *FLUSHES, *NAMES)
-SAMPLE = 7
+SAMPLE = 5
 """How many of the kills an ordinary run tries, evenly spread."""
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")

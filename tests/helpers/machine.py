@@ -163,6 +163,13 @@ def offsets_with_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
         at += _PIECE_BYTES
 
 
+def target_of(machine: Machine, role: str, version: str = "1.1.0") -> Path:
+    """Return the file of an image that a machine's publisher offers."""
+    part = {"hash": "root.verity", "root": "root.ext4", "boot": "boot.ext4"}[role]
+    (path,) = (machine.repository / "targets").glob(f"*{version}*{part}*")
+    return path
+
+
 def create_template(directory: Path) -> Path:
     """Make the playground that every test copies."""
     subprocess.run(
