@@ -100,7 +100,7 @@ class _Updog(SharingGroup):
             _fail(
                 err, str(err), ctx, code=_EXIT_LOCKED if isinstance(err, Locked) else _EXIT_FAILED
             )
-        except (OSError, KeyboardInterrupt) as err:
+        except (OSError, MemoryError, KeyboardInterrupt) as err:
             if isinstance(err, BrokenPipeError):
                 forget_stdout()
             text = f"{reason(err)}; `updog status` says what is left"

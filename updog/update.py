@@ -56,6 +56,9 @@ from updog.verity import TreeReader
 
 _log = structlog.get_logger()
 
+_NO_MEMORY = (MemoryError, OSError, RuntimeError)
+"""What comes of too little memory: for Python, for a buffer, and for one more thread."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
@@ -381,8 +384,9 @@ def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     inactive, active = planned.inactive, planned.inactive.other
     try:
         yield
-    except (UpdogError, SignpostError, KeyboardInterrupt) as err:
-        why = str(err) or "interrupted"
+    except (UpdogError, SignpostError, KeyboardInterrupt, *_NO_MEMORY) as err:
+        why = "there is not enough memory" if isinstance(err, _NO_MEMORY) else str(err)
+        why = why or "interrupted"
         raise UpdogError(
             f"update to {planned.update.version} stopped: {why}. Set {inactive} is cleared and "
             f"will not boot; set {active} is untouched. Run the command again to start over"
