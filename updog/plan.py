@@ -131,5 +131,6 @@ def _refuse_too_large(target: Target, window: Window, role: Role) -> None:
     if needed is not None and needed > window.length_bytes:
         raise PartitionError(
             f"cannot write the {role} image to {describe(window)}: the partition holds "
-            f"{window.length_bytes} bytes, the image needs {needed} (both sets are untouched)"
+            f"{window.length_bytes} bytes, the image needs {needed} (both sets are untouched). "
+            "Only a smaller image can be installed here"
         )
