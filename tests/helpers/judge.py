@@ -44,7 +44,7 @@ _OLD_FLAGS = "the old flags count"
 """What a message says of a table that was not, or not wholly, written: its other copy may be."""
 
 _ADVICE = re.compile(
-    r"[Rr]un the command again|try again|make room|reboot to enter|unmount|`[a-z]+ "
+    r"[Rr]un the command again|try again|make room|reboot to enter|unmount|Only a smaller|`[a-z]+ "
 )
 """What a message may tell somebody to do."""
 

@@ -7,6 +7,7 @@ with a_machine(template, tmp_path) as machine:
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -55,11 +56,15 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """A playground, its server, and the environment that the commands see."""
+    """A playground, its server, and the environment that the commands see.
+
+    `limits`: What the commands may use of some resources, as `resource.setrlimit` names them.
+    """
 
     directory: Path
     server: Server
     environment: dict[str, str] = field(default_factory=dict)
+    limits: dict[int, int] = field(default_factory=dict)
 
     @property
     def disk(self) -> Path:
@@ -84,8 +89,13 @@ class Machine:
             text=True,
             timeout=timeout_seconds,
             check=False,
+            preexec_fn=self._limit if self.limits else None,
         )
         return Run(command=command, code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def _limit(self) -> None:
+        for kind, most in self.limits.items():
+            resource.setrlimit(kind, (most, most))
 
     def full_environment(self) -> dict[str, str]:
         return {
@@ -143,6 +153,16 @@ class Machine:
                     digest.update(piece)
             digest.update(b"%d" % disk.seek(0, os.SEEK_END))
         return digest.hexdigest()
+
+    def restore(self, fresh: Path) -> None:
+        """Give the machine back, from a copy, everything that an update may have changed."""
+        publishers = {"keys", "releases", "repository"}
+        for path in self.directory.iterdir():
+            if path.name not in publishers:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in fresh.iterdir():
+            if path.name not in publishers:
+                copy_sparsely(path, self.directory / path.name)
 
     def configure(self, old: str, new: str) -> None:
         """Replace a piece of the configuration."""
