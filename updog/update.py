@@ -21,6 +21,7 @@ from signpost import disk as boot_disk
 from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.errors import SignpostError
+from signpost.flags import CLEARED
 from signpost.sets import SetName
 from signpost.state import BootState
 from updog import kept_migrations
@@ -225,10 +226,10 @@ def install(
     started = time.monotonic()
     with _opened(planned.windows) as partitions:
         require_images(planned, repository)
-        machine.history.append(
-            _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
-        )
-        try:
+        with _telling_of_failures(machine, planned):
+            machine.history.append(
+                _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+            )
             _clear(machine, planned)
             with _telling_what_is_left(planned):
                 # Not before: until the set is cleared, those of what it holds may be needed.
@@ -237,9 +238,6 @@ def install(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()
             _mark_valid(machine, planned)
-        except (UpdogError, SignpostError) as err:
-            _record_failure(machine, planned, err)
-            raise
     installed = Installed(
         version=planned.update.version,
         set=planned.inactive,
@@ -302,6 +300,48 @@ def _holds(window: Window, target: Target) -> bool:
             return content_digest(partition, signed.length) == signed.sha256
     except PartitionError:  # what cannot be read is written anew
         return False
+
+
+@contextmanager
+def _telling_of_failures(machine: Machine, planned: Plan) -> Iterator[None]:
+    """Note a failure, and an interruption outside of the steps that tell what they leave."""
+    before = _state(machine)
+    try:
+        yield
+    except KeyboardInterrupt as err:
+        failure = UpdogError(_words_for_interruption(planned, before, _state(machine)))
+        _record_failure(machine, planned, failure)
+        raise failure from err
+    except (UpdogError, SignpostError) as err:
+        _record_failure(machine, planned, err)
+        raise
+
+
+def _words_for_interruption(
+    planned: Plan, before: BootState | None, state: BootState | None
+) -> str:
+    version, name = planned.update.version, planned.inactive
+    stopped = f"update to {version} stopped: interrupted"
+    if state is None:
+        return (
+            f"{stopped}. `signpost status` says what boots; set {name.other} is untouched. Run the "
+            "command again"
+        )
+    if state.flags[name] == CLEARED:
+        return f"{stopped}. {_cleared(name)}"
+    if state == before:
+        return (
+            f"{stopped}. As the disk reads now, the old flags count, and no partition was written. "
+            "Run the command again"
+        )
+    return words_for_marking(version, name, state, "interrupted")
+
+
+def _cleared(name: SetName) -> str:
+    return (
+        f"Set {name} is cleared and will not boot; set {name.other} is untouched. Run the command "
+        "again to start over"
+    )
 
 
 def _clear(machine: Machine, planned: Plan) -> None:
@@ -381,15 +421,13 @@ def _opened(windows: Mapping[Role, Window]) -> Iterator[dict[Role, OpenPartition
 @contextmanager
 def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     """Add to an error the state that it leaves."""
-    inactive, active = planned.inactive, planned.inactive.other
     try:
         yield
     except (UpdogError, SignpostError, KeyboardInterrupt, *_NO_MEMORY) as err:
         why = "there is not enough memory" if isinstance(err, _NO_MEMORY) else str(err)
         why = why or "interrupted"
         raise UpdogError(
-            f"update to {planned.update.version} stopped: {why}. Set {inactive} is cleared and "
-            f"will not boot; set {active} is untouched. Run the command again to start over"
+            f"update to {planned.update.version} stopped: {why}. {_cleared(planned.inactive)}"
         ) from err
 
 
@@ -554,9 +592,10 @@ def _record_installed(
     )
     try:
         machine.history.append(event)
-    except UpdogError as err:
+    except (UpdogError, KeyboardInterrupt) as err:
+        why = str(err) or "interrupted"
         raise UpdogError(
-            f"{err}. {installed.version} stands in set {installed.set}, marked valid but not "
+            f"{why}. {installed.version} stands in set {installed.set}, marked valid but not "
             f"activated; set {installed.set.other} is untouched. Once the history can be written, "
             "run the command again to go on"
         ) from err
