@@ -57,9 +57,6 @@ from updog.verity import TreeReader
 
 _log = structlog.get_logger()
 
-_NO_MEMORY = (MemoryError, OSError, RuntimeError)
-"""What comes of too little memory: for Python, for a buffer, and for one more thread."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
@@ -423,12 +420,26 @@ def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     """Add to an error the state that it leaves."""
     try:
         yield
-    except (UpdogError, SignpostError, KeyboardInterrupt, *_NO_MEMORY) as err:
-        why = "there is not enough memory" if isinstance(err, _NO_MEMORY) else str(err)
-        why = why or "interrupted"
+    # The last three come of too little memory: for an object, a buffer, and one more thread.
+    except (
+        *(UpdogError, SignpostError, KeyboardInterrupt),
+        *(MemoryError, OSError, RuntimeError),
+    ) as err:
         raise UpdogError(
-            f"update to {planned.update.version} stopped: {why}. {_cleared(planned.inactive)}"
+            f"update to {planned.update.version} stopped: {_why(err)}. {_cleared(planned.inactive)}"
         ) from err
+
+
+def _why(err: BaseException) -> str:
+    match err:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case MemoryError():
+            return "there is not enough memory"
+        case OSError():
+            return err.strerror or str(err)
+        case _:
+            return str(err)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
