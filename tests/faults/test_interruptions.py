@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ SAMPLE = 5
 """How many of the interruptions at calls an ordinary run tries, evenly spread."""
 
 PROMPT_SECONDS = 1.0
+"""How soon a run must end; where the machine is so busy that a whole update takes longer, then
+within that time."""
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")
@@ -40,7 +43,7 @@ def test_an_interruption_at_any_call_says_what_is_left(
     copy_sparsely(machine.directory, fresh)
     calls = moments_of_an_update(machine, trace, (*CHANGES, *WAITS))
     moments = [each for each in calls if each.of_main]  # the thread to which a signal goes
-    tried, longest = spread(moments, SAMPLE), 0.0
+    tried, longest, limit = spread(moments, SAMPLE), 0.0, PROMPT_SECONDS
     for moment in tried:
         machine.restore(fresh)
         done = signal_at(machine, moment, name, trace)
@@ -51,12 +54,12 @@ def test_an_interruption_at_any_call_says_what_is_left(
                 assert judge.look() == judge.before
             else:
                 judge.failed(done.run, "interrupted")
-            judge.next_run_succeeds()
-        longest = max(longest, done.seconds)
+            following = judge.next_run_succeeds()
+        longest, limit = max(longest, done.seconds), max(limit, 2 * following.seconds)
     with capsys.disabled():
         told = f"{len(tried)}, at {len(moments)} calls of an update; the slowest took {longest:.2f}"
         print(f"\n[interruptions: {told} s]", end="")  # noqa: T201
-    assert longest < PROMPT_SECONDS
+    assert longest < limit
 
 
 @contextmanager
@@ -77,15 +80,25 @@ def running(machine: Machine) -> Iterator["subprocess.Popen[str]"]:
 
 
 def interrupt(process: "subprocess.Popen[str]", number: int) -> Run:
-    """Send a signal, and require that the run ends in time."""
+    """Send a signal; return the run, with the seconds from then to its end."""
     assert process.poll() is None, "it ended by itself"
     process.send_signal(number)
     sent = time.monotonic()
     stdout, stderr = process.communicate(timeout=60)
-    seconds = time.monotonic() - sent
-    assert seconds < PROMPT_SECONDS, f"it took {seconds:.2f} s"
-    command = ("updog", "update", "--now")
-    return Run(command=command, code=process.returncode, stdout=stdout, stderr=stderr)
+    return Run(
+        command=("updog", "update", "--now"),
+        code=process.returncode,
+        stdout=stdout,
+        stderr=stderr,
+        seconds=time.monotonic() - sent,
+    )
+
+
+def ended_in_time(judge: Judge, run: Run, words: str) -> None:
+    """Judge an interrupted run, and the time that it took to end."""
+    judge.failed(run, words)
+    following = judge.next_run_succeeds()
+    assert run.seconds < max(PROMPT_SECONDS, following.seconds)
 
 
 def hold(_handler: Handler, _body: bytes) -> None:
@@ -105,8 +118,16 @@ def breaking(handler: Handler, body: bytes) -> None:
     cut_at(0)(handler, body)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["timestamp", "header", "body", "pause", "lock"])
+MOMENTS = ("timestamp", "header", "body", "pause", "lock")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CASES = (
+    tuple(product(MOMENTS, SIGNALS))
+    if EXPLORES_ALL
+    else tuple(zip(MOMENTS, SIGNALS * 3, strict=False))
+)
+
+
+@pytest.mark.parametrize(("moment", "number"), CASES)
 def test_an_interrupted_wait(machine: Machine, moment: str, number: int) -> None:
     """For metadata, for an image to begin or to go on, for the next attempt, for the disk."""
     judge, begun = Judge(machine), threading.Event()
@@ -139,9 +160,8 @@ def test_an_interrupted_wait(machine: Machine, moment: str, number: int) -> None
             assert begun.wait(60)
             time.sleep(0.3)
             run = interrupt(process, number)
-    judge.failed(run, "interrupted")
     machine.server.behave()
-    judge.next_run_succeeds()
+    ended_in_time(judge, run, "interrupted")
 
 
 SLOW = {
@@ -163,6 +183,5 @@ def test_an_interrupted_step_on_a_slow_disk(bench: Bench, step: str) -> None:
             assert process.poll() is None
         time.sleep(0.2)
         run = interrupt(process, signal.SIGTERM)
-    bench.judge.failed(run, "stopped: interrupted")
     bench.device.set_faults()
-    bench.judge.next_run_succeeds()
+    ended_in_time(bench.judge, run, "stopped: interrupted")

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,12 +28,13 @@ _PIECE_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished command."""
+    """A finished command, and the seconds that it took."""
 
     command: tuple[str, ...]
     code: int
     stdout: str
     stderr: str
+    seconds: float
 
     def succeeded(self) -> "Run":
         """Return this run, having checked that it exited with 0."""
@@ -80,6 +82,7 @@ class Machine:
 
     def run(self, *command: str, timeout_seconds: float = 60) -> Run:
         """Run an installed command to its end."""
+        started = time.monotonic()
         done = subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             env=self.full_environment(),
@@ -91,7 +94,13 @@ class Machine:
             check=False,
             preexec_fn=self._limit if self.limits else None,
         )
-        return Run(command=command, code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return Run(
+            command=command,
+            code=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            seconds=time.monotonic() - started,
+        )
 
     def _limit(self) -> None:
         for kind, most in self.limits.items():

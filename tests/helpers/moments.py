@@ -8,6 +8,7 @@ whichever is the first to make so many calls is the one that is interrupted.
 import os
 import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,9 +47,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupted:
-    """A run that was to be interrupted. `seconds`: from the signal to its end; None if none came.
+    """A run that was to be interrupted.
 
-    A run that a signal has killed has the negative number of the signal as its code.
+    Attributes:
+        run: A signal that has killed it is its code, as a negative number.
+        seconds: From the signal to the end; None if no signal came.
     """
 
     run: Run
@@ -87,6 +90,7 @@ def signal_at(machine: Machine, moment: Moment, name: str, trace: Path) -> Inter
 
 
 def _under_strace(machine: Machine, *options: str) -> Run:
+    started = time.monotonic()
     done = subprocess.run(
         ["strace", *options, str(BIN / _UPDATE[0]), *_UPDATE[1:]],
         env=machine.full_environment(),
@@ -95,7 +99,13 @@ def _under_strace(machine: Machine, *options: str) -> Run:
         timeout=120,
         check=False,
     )
-    return Run(command=_UPDATE, code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    return Run(
+        command=_UPDATE,
+        code=done.returncode,
+        stdout=done.stdout,
+        stderr=done.stderr,
+        seconds=time.monotonic() - started,
+    )
 
 
 def spread(moments: list[Moment], count: int) -> list[Moment]:
