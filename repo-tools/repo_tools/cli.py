@@ -26,6 +26,11 @@ _COMMANDS: Final = {
         attribute="serve",
         summary="Serve a directory over HTTP on loopback, for trials.",
     ),
+    "simulate": LazyCommand(
+        module="repo_tools.simulate",
+        attribute="simulate",
+        summary="Play a rollout over a fleet before it starts.",
+    ),
 }
 
 

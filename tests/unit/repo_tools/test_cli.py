@@ -23,6 +23,7 @@ COMMANDS = [
     ["playground", "release"],
     ["playground", "serve"],
     ["playground", "status"],
+    ["simulate"],
 ]
 
 
@@ -38,7 +39,7 @@ def test_help_does_not_wait_for_libraries_that_it_does_not_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert {"tuf", "cryptography", "parted", "requests"}.isdisjoint(done.stdout.split())
+    assert {"tuf", "cryptography", "parted", "requests", "numpy"}.isdisjoint(done.stdout.split())
 
 
 def test_the_version_is_told() -> None:
