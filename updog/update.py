@@ -26,7 +26,7 @@ from signpost.sets import SetName
 from signpost.state import BootState
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
-from updog.errors import PartitionError, UpdogError
+from updog.errors import ImageError, PartitionError, UpdogError
 from updog.history import (
     Content,
     Event,
@@ -463,8 +463,9 @@ class _Installation:
         """
         self.progress.expect(self.planned.download_bytes)
         hashes = self._write(Role.HASH, tree=None)
-        tree = open_tree(hashes, self.partitions[Role.HASH])
-        root = self._write(Role.ROOT, tree=tree)
+        with self._doubting_the_medium(hashes):
+            tree = open_tree(hashes, self.partitions[Role.HASH])
+            root = self._write(Role.ROOT, tree=tree)
         boot = self._write(Role.BOOT, tree=None)
         self._prove((hashes, root, boot), tree)
         _log.info(
@@ -477,6 +478,15 @@ class _Installation:
             for written in (hashes, boot)
             if written.sha256 is not None
         }
+
+    @contextmanager
+    def _doubting_the_medium(self, hashes: Written) -> Iterator[None]:
+        """Blame no image for not fitting a tree that the medium does not give back as written."""
+        try:
+            yield
+        except ImageError:
+            prove(hashes, self.partitions[Role.HASH], tree=None)
+            raise
 
     def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
         with self.progress.verifying(sum(written.length_bytes for written in images)) as advance:

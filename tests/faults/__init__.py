@@ -8,6 +8,8 @@ test_failing_disks.py -- partition nodes and windows, sectors of 512 and 4096 by
         EIO and ENOSPC on write, EIO on read-back, other bytes than were written, lost writes
     test_the_first_block_that_a_root_partition_gives_back_wrong_is_named
         a device that returns other bytes than were written, in any block
+    test_a_hash_tree_that_comes_back_wrong_is_not_taken_for_a_wrong_root
+        the same of the tree, which the root is checked against meanwhile
     test_a_partition_that_cannot_be_flushed
         EIO on fsync
     test_a_table_that_cannot_be_written

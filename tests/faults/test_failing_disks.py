@@ -132,6 +132,13 @@ def test_the_first_block_that_a_root_partition_gives_back_wrong_is_named(
     update(bench, f"block {at // 4096} of the root partition", "the medium may be failing")
 
 
+def test_a_hash_tree_that_comes_back_wrong_is_not_taken_for_a_wrong_root(bench: Bench) -> None:
+    """Its lowest level vouches for the root; that is not read before the root is written."""
+    first = place(bench, "hash")["first"] + 4096 * 20
+    bench.device.set_faults({"op": "pread", "first": first, "end": first + 1, "flip": True})
+    update(bench, "the hash partition does not give back what was written", "may be failing")
+
+
 @pytest.mark.parametrize("role", ROLES if EXPLORES_ALL else ["root"])
 def test_a_partition_that_cannot_be_flushed(bench: Bench, role: str, ground: Ground) -> None:
     on_request(bench, role, {"op": "flush", "errno": "EIO"})

@@ -37,7 +37,7 @@ def test_less_memory_than_an_update_needs_stops_it_in_good_order(
     judge.next_run_succeeds()
 
 
-@pytest.mark.parametrize("at_most", [1, 4096, 100_001] if EXPLORES_ALL else [65_537])
+@pytest.mark.parametrize("at_most", [1, 4096, 65_536, 100_001] if EXPLORES_ALL else [65_536])
 def test_writes_that_are_done_in_part_are_gone_on_with(
     machine: Machine, tmp_path: Path, at_most: int
 ) -> None:

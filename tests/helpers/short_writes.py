@@ -1,6 +1,6 @@
 """Real writes that do less than they were asked to, in every thread of a command.
 
-with short_writes(tmp_path, at_most=65_537) as environment:
+with short_writes(tmp_path, at_most=65_536) as environment:
     ...run the command in that environment...
 """
 
