@@ -54,6 +54,8 @@ test_kills.py
 test_interruptions.py
     test_an_interruption_at_any_call_says_what_is_left
         SIGTERM, and Ctrl-C, at every write, flush and wait of an update
+    test_an_interruption_while_the_flags_are_cleared
+        the same while the table is written
     test_an_interrupted_wait
         the same while it waits for the network, for the next attempt, for the disk's lock
     test_an_interrupted_step_on_a_slow_disk

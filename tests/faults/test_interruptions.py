@@ -20,13 +20,14 @@ from tests.helpers.machine import BIN, Machine, Run, copy_sparsely, target_of
 from tests.helpers.moments import (
     CHANGES,
     WAITS,
+    Moment,
     moments_of_an_update,
     signal_at,
     spread,
     telling,
 )
 
-SAMPLE = 5
+SAMPLE = 4
 """How many of the interruptions at calls an ordinary run tries, evenly spread."""
 
 PROMPT_SECONDS = 1.0
@@ -60,6 +61,18 @@ def test_an_interruption_at_any_call_says_what_is_left(
         told = f"{len(tried)}, at {len(moments)} calls of an update; the slowest took {longest:.2f}"
         print(f"\n[interruptions: {told} s]", end="")  # noqa: T201
     assert longest < limit
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")
+def test_an_interruption_while_the_flags_are_cleared(machine: Machine, tmp_path: Path) -> None:
+    """The first write of the main thread notes who holds the lock, the next are those of the table,
+    of which the last is the one that counts.
+    """
+    judge = Judge(machine)
+    moment = Moment(call="pwrite64", number=3, of_main=True)
+    run = signal_at(machine, moment, "TERM", tmp_path / "trace").run
+    judge.failed(run, "update to 1.1.0 stopped: interrupted", "the old flags count")
+    judge.next_run_succeeds()
 
 
 @contextmanager
