@@ -46,7 +46,9 @@ def judge(machine: Machine, ground: Ground) -> Iterator[Judge]:
         yield judge
 
 
-@pytest.mark.parametrize("ground", GROUNDS[:2], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "ground", GROUNDS[:2] if EXPLORES_ALL else GROUNDS[1:2], indirect=True, ids=str
+)
 def test_a_mounted_partition_is_refused(judge: Judge, tmp_path: Path) -> None:
     node = node_of(judge.machine, "boot")
     disk_tool("mkfs.ext4", "-q", str(node))
@@ -62,7 +64,7 @@ def test_a_mounted_partition_is_refused(judge: Judge, tmp_path: Path) -> None:
     judge.next_run_succeeds()
 
 
-@pytest.mark.parametrize("role", NUMBERS)
+@pytest.mark.parametrize("role", NUMBERS if EXPLORES_ALL else ["hash"])
 def test_a_partition_that_another_holds_open_is_refused(judge: Judge, role: str) -> None:
     node = node_of(judge.machine, role)
     holder = os.open(node, os.O_RDONLY | os.O_EXCL)
@@ -138,7 +140,7 @@ def grow(place: Path) -> None:
     subprocess.run(["mount", "-o", options, place], check=True)
 
 
-@pytest.mark.parametrize("pages", range(1, 41) if EXPLORES_ALL else (1, 7, 11, 24))
+@pytest.mark.parametrize("pages", range(1, 41) if EXPLORES_ALL else (1, 11))
 def test_no_room_for_what_the_machine_remembers_stops_an_update_early(
     machine: Machine, pages: int
 ) -> None:
