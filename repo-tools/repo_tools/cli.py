@@ -16,6 +16,16 @@ from signpost.errors import SignpostError
 from updog.errors import UpdogError
 
 _COMMANDS: Final = {
+    "key": LazyCommand(
+        module="repo_tools.key.group",
+        attribute="key",
+        summary="Private keys as files, and which keys there are.",
+    ),
+    "root": LazyCommand(
+        module="repo_tools.root.group",
+        attribute="root",
+        summary="Who may sign what: keys, thresholds, expiry, and their ceremony.",
+    ),
     "playground": LazyCommand(
         module="repo_tools.playground.group",
         attribute="playground",

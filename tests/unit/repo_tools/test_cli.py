@@ -15,6 +15,14 @@ from tests.unit.repo_tools.machines import run
 
 COMMANDS = [
     [],
+    ["key"],
+    ["key", "generate"],
+    ["key", "list"],
+    ["root"],
+    ["root", "create"],
+    ["root", "rotate"],
+    ["root", "show"],
+    ["root", "sign"],
     ["serve"],
     ["playground"],
     ["playground", "boot"],
@@ -34,7 +42,8 @@ def test_every_command_shows_an_example(command: list[str]) -> None:
 
 
 def test_help_does_not_wait_for_libraries_that_it_does_not_need() -> None:
-    program = "import sys, repo_tools.cli, repo_tools.playground.group; print(*sys.modules)"
+    groups = ", ".join(f"repo_tools.{group}.group" for group in ("key", "playground", "root"))
+    program = f"import sys, repo_tools.cli, {groups}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )

@@ -1,0 +1,203 @@
+"""Where roots and their draft lie, and how a complete one is put in place.
+
+Decides that the draft is `next-root.json` in the publisher's directory, one at a time, and that
+N.root.json appears whole, flushed, and never in the place of other bytes. Refuses a root that
+clients would refuse: one that does not follow the current one, lacks signatures, has expired, is
+too large, or does not vouch for what is published now.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata, Root
+
+from repo_tools.durable import create_durably, write_durably
+from repo_tools.errors import RepoToolsError
+from repo_tools.policy import Policy
+from repo_tools.repository import PublishedRepository
+from repo_tools.root.ceremony import Draft, parse_draft, parse_root, root_bytes, without_worthless
+from repo_tools.root.change import MOST_BYTES, require_sound
+
+DRAFT_NAME: Final = "next-root.json"
+
+
+def draft_path(policy: Policy) -> Path:
+    """Return where the draft of the next root lies."""
+    return policy.directory / DRAFT_NAME
+
+
+def read_draft(path: Path) -> Draft | None:
+    """Return the draft in a file, None where there is no file.
+
+    Raises:
+        RepoToolsError: it cannot be read, or holds something else.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    return parse_draft(data, what=str(path))
+
+
+def root_path(repository: Path, version: int) -> Path:
+    """Return where a version of the root stands."""
+    return repository / "metadata" / f"{version}.root.json"
+
+
+def current_root(repository: Path) -> Metadata[Root] | None:
+    """Return the newest root of a repository, None where there is none yet.
+
+    Raises:
+        RepoToolsError: it cannot be read.
+    """
+    names = (
+        path.name.partition(".")[0] for path in root_path(repository, 0).parent.glob("*.root.json")
+    )
+    versions = [int(name) for name in names if name.isdecimal()]
+    return read_root(repository, max(versions)) if versions else None
+
+
+def read_root(repository: Path, version: int) -> Metadata[Root]:
+    """Return a version of the root.
+
+    Raises:
+        RepoToolsError: it cannot be read, or is none.
+    """
+    path = root_path(repository, version)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    root = parse_root(data, what=str(path))
+    if root.signed.version != version:
+        raise RepoToolsError(f"{path} holds root {root.signed.version}: restore it")
+    return root
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Be the only ceremony that changes a directory's draft.
+
+    Raises:
+        RepoToolsError: another one is at work, or there is no such directory.
+    """
+    with _locked(directory, f"another ceremony is at work in {directory}"):
+        yield
+
+
+@contextmanager
+def _locked(directory: Path, refusal: str) -> Iterator[None]:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RepoToolsError(f"cannot work in {directory}: {error.strerror}") from error
+    try:
+        _lock(descriptor, refusal)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, refusal: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RepoToolsError(
+            f"{refusal}: try again when it is done; nothing was changed"
+        ) from error
+
+
+def write_draft(path: Path, draft: Draft) -> None:
+    """Replace the draft, whole and flushed."""
+    write_durably(path, draft.to_bytes())
+
+
+def place(repository: Path, draft: Draft, *, now: datetime, before_publish: bool) -> Path:
+    """Make a complete root the one that clients are led to, and return where it stands.
+
+    Args:
+        repository: holds `metadata/` and `targets/`; they are made for the first root.
+        draft: what was signed.
+        now: an expiry must be later.
+        before_publish: put it in place although it does not vouch for what is published now, so
+            that clients refuse all of it until the next publish.
+
+    Raises:
+        RepoToolsError: clients would refuse it; the repository is as it was.
+    """
+    draft = without_worthless(draft)
+    _require_acceptable(draft, now=now)
+    metadata = root_path(repository, draft.version).parent
+    if draft.previous is None:
+        for name in ("metadata", "targets"):
+            (repository / name).mkdir(parents=True, exist_ok=True)
+    with _locked(metadata, f"a publisher is at work on {repository}"):
+        path = root_path(repository, draft.version)
+        if _is_placed(path, draft):
+            return path
+        _require_next(repository, draft)
+        if not before_publish:
+            _require_vouched(repository, draft.root.signed)
+        create_durably(path, root_bytes(draft))
+        return path
+
+
+def _is_placed(path: Path, draft: Draft) -> bool:
+    """Tell whether a run before this one was cut short after it had put this root in place."""
+    return path.exists() and (
+        parse_root(path.read_bytes(), what=str(path)).signed_bytes == draft.root.signed_bytes
+    )
+
+
+def _require_next(repository: Path, draft: Draft) -> None:
+    current = current_root(repository)
+    known = current.signed_bytes if current else None
+    taken = draft.previous.signed_bytes if draft.previous else None
+    if known != taken:
+        at = f"is at root {current.signed.version}" if current else "has no root"
+        raise RepoToolsError(
+            f"root {draft.version} cannot be put in place: it was not made to follow the root in "
+            f"{repository}, which {at}; begin anew with `repo-tools root rotate --force`"
+        )
+
+
+def _require_acceptable(draft: Draft, *, now: datetime) -> None:
+    """Check what clients check (TUF specification 1.0.33, 5.3.4 to 5.3.10)."""
+    for quorum in draft.quorums:
+        if quorum.lacks:
+            raise RepoToolsError(
+                f"root {draft.version} lacks {quorum.lacks} of {quorum.threshold} signatures "
+                f"that root {quorum.version} asks for"
+            )
+    previous = draft.previous.signed if draft.previous else None
+    require_sound(draft.root.signed, previous=previous, now=now)
+    size = len(root_bytes(draft))
+    if size >= MOST_BYTES:
+        raise RepoToolsError(
+            f"root {draft.version} holds {size} bytes; clients take less than {MOST_BYTES}"
+        )
+
+
+def _require_vouched(repository: Path, root: Root) -> None:
+    """Clients ask for the root first: what it does not vouch for is lost to them at once."""
+    for role, metadata in PublishedRepository(repository).roles.items():
+        if role == Root.type:
+            continue
+        try:
+            root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except UnsignedMetadataError as error:
+            raise RepoToolsError(
+                f"root {root.version} is complete but does not vouch for the {role} metadata that "
+                f"is published ({error}), so that clients would refuse it: let the old and the new "
+                f"keys sign it first (both in [keys] of publisher.toml, then `repo-tools refresh "
+                f"--all`), and run `repo-tools root sign` again; where an old key is lost, "
+                f"`--before-publish`, and publish at once"
+            ) from error
