@@ -19,6 +19,7 @@ from repo_tools.keyfiles import (
 from repo_tools.passphrases import Passphrases
 from repo_tools.root.change import short
 from repo_tools.root.options import dry_run_option, passphrase_option
+from repo_tools.telling import telling
 
 
 @click.command(
@@ -72,7 +73,8 @@ def command(  # noqa: PLR0913 -- an option each
         return
     passphrase = None if unencrypted else Passphrases(passphrase_file).choose()
     pairs = [(path, generate(KeyKind(kind), rsa_bits=bits)) for path in files]
-    write_keys(pairs, passphrase=passphrase)
+    with telling("make keys in", files[0].parent, left="no key was made"):
+        write_keys(pairs, passphrase=passphrase)
     _report([(path, one.public_key.keyid, describe(one.public_key)) for path, one in pairs], kind)
 
 

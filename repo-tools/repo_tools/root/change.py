@@ -17,6 +17,7 @@ from tuf.api.metadata import Root
 from repo_tools.errors import RepoToolsError
 from repo_tools.keyfiles import describe, require_usable
 from repo_tools.policy import ROLES
+from updog.names import quoted
 
 MOST_BYTES: Final = 500_000
 """python-tuf and tough read no root that is larger than 512000 and 1048576 bytes."""
@@ -150,7 +151,9 @@ def _unusual_differences(previous: Root, root: Root) -> list[str]:
     usual = {"version", "expires", "keys", "roles"}
     old, new = previous.to_dict(), root.to_dict()
     names = [name for name in sorted({*old, *new} - usual) if old.get(name) != new.get(name)]
-    lines = [f"  {name!a} {old.get(name)!a} -> {new.get(name)!a}" for name in names]
+    lines = [
+        f"  {quoted(name)} {quoted(old.get(name))} -> {quoted(new.get(name))}" for name in names
+    ]
     same = {keyid for keyid in previous.keys if keyid in root.keys}
     changed = [keyid for keyid in same if previous.keys[keyid] != root.keys[keyid]]
     return lines + [f"  key {short(keyid)} is another key under the same id" for keyid in changed]

@@ -14,6 +14,7 @@ from repo_tools.root.change import Grant
 from repo_tools.root.place import alone, read_draft, write_draft
 from repo_tools.root.wording import facts, lines
 from repo_tools.signers import find_public_key
+from repo_tools.telling import telling
 
 
 def find_grants(pairs: Sequence[tuple[str, str]], *, passphrases: Passphrases) -> tuple[Grant, ...]:
@@ -34,7 +35,7 @@ def put_down(path: Path, draft: Draft, *, replace: bool) -> None:
     Raises:
         RepoToolsError: there is one already, or another ceremony is at work. It is as it was.
     """
-    with alone(path.parent):
+    with telling("write", path, left="no draft was changed"), alone(path.parent):
         if not replace:
             refuse_another(path)
         write_draft(path, draft)

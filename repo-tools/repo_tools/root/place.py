@@ -141,31 +141,33 @@ def place(repository: Path, draft: Draft, *, now: datetime, before_publish: bool
             (repository / name).mkdir(parents=True, exist_ok=True)
     with _locked(metadata, f"a publisher is at work on {repository}"):
         path = root_path(repository, draft.version)
-        if _is_placed(path, draft):
+        require_next(repository, draft)
+        if path.exists():
             return path
-        _require_next(repository, draft)
         if not before_publish:
             _require_vouched(repository, draft.root.signed)
         create_durably(path, root_bytes(draft))
         return path
 
 
-def _is_placed(path: Path, draft: Draft) -> bool:
-    """Tell whether a run before this one was cut short after it had put this root in place."""
-    return path.exists() and (
-        parse_root(path.read_bytes(), what=str(path)).signed_bytes == draft.root.signed_bytes
-    )
+def require_next(repository: Path, draft: Draft) -> None:
+    """Refuse a draft that was not made to follow the root of a repository.
 
+    A draft that is in place already is none: a run before this one was cut short.
 
-def _require_next(repository: Path, draft: Draft) -> None:
+    Raises:
+        RepoToolsError: it follows another root, or its version is taken.
+    """
     current = current_root(repository)
+    if current and current.signed_bytes == draft.root.signed_bytes:
+        return
     known = current.signed_bytes if current else None
-    taken = draft.previous.signed_bytes if draft.previous else None
-    if known != taken:
+    if known != (draft.previous.signed_bytes if draft.previous else None):
         at = f"is at root {current.signed.version}" if current else "has no root"
+        again = "rotate" if current else "create"
         raise RepoToolsError(
-            f"root {draft.version} cannot be put in place: it was not made to follow the root in "
-            f"{repository}, which {at}; begin anew with `repo-tools root rotate --force`"
+            f"this draft of root {draft.version} does not follow the root in {repository}, which "
+            f"{at}: begin anew with `repo-tools root {again} --force`"
         )
 
 

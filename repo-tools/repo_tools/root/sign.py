@@ -14,12 +14,20 @@ from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.options import publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
-from repo_tools.root.ceremony import Draft, merged, signed_by
+from repo_tools.root.ceremony import Draft, merged, parse_root, signed_by
 from repo_tools.root.change import require_sound
 from repo_tools.root.options import dry_run_option, passphrase_option
-from repo_tools.root.place import alone, draft_path, place, read_draft, write_draft
+from repo_tools.root.place import (
+    alone,
+    draft_path,
+    place,
+    read_draft,
+    require_next,
+    write_draft,
+)
 from repo_tools.root.wording import facts, lines, state
 from repo_tools.signers import as_uri, load_signer
+from repo_tools.telling import telling
 
 _LEAST_DIGITS: Final = 16
 
@@ -72,6 +80,12 @@ Examples:
     metavar="HEX",
     help=f"Sign nothing but what has this sha256 (its first {_LEAST_DIGITS} digits are enough).",
 )
+@click.option(
+    "--trusted-root",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The root before, as you know it: sign nothing that follows another.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask whether what is shown shall be signed.")
 @click.option(
     "--before-publish",
@@ -87,6 +101,7 @@ def command(  # noqa: PLR0913 -- an option each
     keys: Sequence[str],
     copies: Sequence[Path],
     digest: str | None,
+    trusted_root: Path | None,
     passphrase_file: Path | None,
     yes: bool,
     before_publish: bool,
@@ -95,11 +110,17 @@ def command(  # noqa: PLR0913 -- an option each
     """Sign the draft of a root, after it was shown; put it in place when enough have signed.
 
     With FILE, a draft that was carried somewhere else is signed there, and nothing else is needed.
-    Signing again with the same key changes nothing.
+    What it changes is told by the root before, which the file holds too: compare its digest with
+    what you know, or name your own copy by --trusted-root. Signing again with the same key changes
+    nothing.
     """
     now = datetime.now(UTC)
     ceremony = _find(file, publisher)
     shown = ceremony.draft()
+    if ceremony.policy:
+        require_next(ceremony.policy.repository, shown)
+    if trusted_root:
+        _require_follows(shown, trusted_root)
     _require_signable(shown, digest, now=now)
     uris = _signing_keys(keys, copies, ceremony.policy, shown)
     if uris:
@@ -110,7 +131,8 @@ def command(  # noqa: PLR0913 -- an option each
     if dry_run:
         _report(ceremony, additions, placed=None, dry_run=True)
         return
-    with alone(ceremony.path.parent):
+    left = "run it again; the draft is as it was, or holds the new signatures too"
+    with telling("sign", ceremony.path, left=left), alone(ceremony.path.parent):
         draft = _joined(ceremony.draft(), additions)
         placed = _finish(ceremony, draft, now=now, before_publish=before_publish)
     _report(ceremony, draft, placed=placed, dry_run=False)
@@ -121,6 +143,19 @@ def _find(file: Path | None, publisher: Path) -> _Ceremony:
         return _Ceremony(path=file, policy=None)
     policy = load_policy(publisher)
     return _Ceremony(path=draft_path(policy), policy=policy)
+
+
+def _require_follows(draft: Draft, path: Path) -> None:
+    """Refuse a draft whose changes are told by another root than the one that somebody knows."""
+    try:
+        known = parse_root(path.read_bytes(), what=str(path))
+    except OSError as error:
+        raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    if draft.previous is None or draft.previous.signed_bytes != known.signed_bytes:
+        raise RepoToolsError(
+            f"the draft of root {draft.version} does not follow root {known.signed.version} in "
+            f"{path}; nothing was signed"
+        )
 
 
 def _require_signable(draft: Draft, digest: str | None, *, now: datetime) -> None:

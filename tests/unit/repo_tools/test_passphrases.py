@@ -1,16 +1,12 @@
 import io
-import os
-import pty
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.passphrases import Passphrases
-from repo_tools.programs import find_own_command
+from tests.helpers.terminal import in_a_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -71,53 +67,6 @@ def test_what_opens_files_is_never_tried_as_a_pin(
         Passphrases().pin("pin", "hsm:2")
     monkeypatch.setenv("REPO_TOOLS_PIN", "1234")
     assert Passphrases().pin("pin", "hsm:2") == "1234"
-
-
-def in_a_terminal(directory: Path, *arguments: str, answers: list[str]) -> tuple[int, str, str]:
-    """Run repo-tools with a terminal, typing an answer after each question."""
-    child, terminal = pty.openpty()
-    with subprocess.Popen(
-        [find_own_command("repo-tools"), *arguments],
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        cwd=directory,
-        env={"PATH": os.environ["PATH"]},
-        start_new_session=True,
-    ) as process:
-        os.close(terminal)
-        seen = _type(child, answers)
-        assert process.stdout is not None
-        printed = process.stdout.read().decode()
-        seen += _rest(child)
-        os.close(child)
-        return process.wait(timeout=60), printed, seen
-
-
-def _type(terminal: int, answers: list[str]) -> str:
-    seen = ""
-    for answer in answers:
-        before = len(seen)
-        while not seen[before:].rstrip("\r\n").endswith((": ", "]: ")):
-            more = _rest(terminal, once=True)
-            if not more:
-                return seen
-            seen += more
-        time.sleep(0.05)  # the question is printed a moment before the echo is switched off
-        os.write(terminal, f"{answer}\n".encode())
-    return seen
-
-
-def _rest(terminal: int, *, once: bool = False) -> str:
-    seen = ""
-    while True:
-        try:
-            more = os.read(terminal, 4096).decode()
-        except OSError:  # Linux says so when the other side is closed
-            return seen
-        seen += more
-        if once or not more:
-            return seen
 
 
 def test_a_new_passphrase_is_typed_twice_and_never_shown(tmp_path: Path) -> None:
