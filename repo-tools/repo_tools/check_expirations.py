@@ -16,8 +16,12 @@ from repo_tools.workspace import now
 from updog.units import duration
 
 
-def _parse_within(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+def _parse_within(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> timedelta | None:
     """Return a time, or end with a usage error."""
+    if value is None:
+        return None
     span = parse_duration(value)
     if span is None:
         raise click.BadParameter(f'{value!r} is no time; write it like "7 days" or 7d')

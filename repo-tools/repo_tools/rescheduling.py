@@ -102,10 +102,10 @@ def overtaking_waves(waves: Waves, faster: Waves, now: datetime) -> Waves:
         now: the moment of the change.
 
     Returns:
-        Waves that let each host in at the earlier of its two moments.
+        Waves that let each host in at the earlier of its two moments; the next one, at once.
 
     Raises:
-        RepoToolsError: it has reached everybody, or the other schedule is faster for nobody.
+        RepoToolsError: it has reached everybody.
     """
     _refuse_finished(waves, now)
     count = reached(waves, now)
@@ -115,8 +115,6 @@ def overtaking_waves(waves: Waves, faster: Waves, now: datetime) -> Waves:
         min(moment, _later(other, shift))
         for moment, other in zip(old[count:], _moments(faster)[count:], strict=True)
     ]
-    if best == old:
-        raise RepoToolsError("the other schedule would let nobody in earlier; nothing was changed")
     bends = {0, count, max(0, count - 1)}
     bends.update(wave.bound for wave in (*waves, *faster))
     bends.update(_crossings(best, old))

@@ -1,150 +1,93 @@
-"""A publisher's directory with keys, a root, and small images that belong together."""
+"""A publisher's directory under test: its keys, and the commands of repo-tools on it."""
 
-import os
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from repo_tools.cli import cli
 from repo_tools.errors import RepoToolsError
-from repo_tools.images import build_images
-from repo_tools.keys import KeyDirectory
-from repo_tools.repository import PublishedRepository, create_repository
-from updog.manifest import Manifest, parse_manifest
-from updog.metadata import Repository
-from updog.transport import Transport
+from repo_tools.keyfiles import KeyKind, generate, write_keys
 
-VARIANT, ARCH = "shop", "x86_64"
-
-
-def build_small_images(directory: Path, content: str) -> Path:
-    """Build the three images of a system that consists of one file."""
-    root, boot = directory / "root", directory / "boot"
-    for tree in (root, boot):
-        tree.mkdir(parents=True)
-    (root / "content").write_text(content)
-    (boot / "vmlinuz").write_text("a kernel")
-    build_images(root, boot, directory, made_at=1)
-    return directory
+ONLINE = ("targets", "snapshot", "timestamp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
-    """What a publisher works in, and what machines see of it."""
+class Done:
+    """How a command ended. What it failed on is one line, as the installed command prints it."""
 
-    directory: Path
-
-    @property
-    def repository(self) -> Path:
-        """What is served."""
-        return self.directory / "repository"
+    code: int
+    printed: str
+    failure: str
 
     @property
-    def keys(self) -> KeyDirectory:
-        """The keys that sign it."""
-        return KeyDirectory(path=self.directory / "keys")
+    def json(self) -> Any:
+        return json.loads(self.printed)
+
+
+def tools(*arguments: str | Path) -> Done:
+    """Run a command in this process, which is many times faster than starting one."""
+    result = CliRunner().invoke(cli, [str(each) for each in arguments])
+    if isinstance(result.exception, RepoToolsError):
+        message = str(result.exception)
+        assert "\n" not in message
+        return Done(code=1, printed=result.stdout, failure=message)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(code=result.exit_code, printed=result.stdout, failure=result.stderr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublisherDirectory:
+    """The directory of publisher.toml, with unencrypted keys in `keys/`."""
+
+    path: Path
 
     @property
-    def trusted_root(self) -> bytes:
-        """What machines trust from the start."""
-        return (self.repository / "metadata" / "1.root.json").read_bytes()
+    def draft(self) -> Path:
+        return self.path / "next-root.json"
 
     @property
-    def manifest(self) -> Manifest:
-        """What is published."""
-        data = PublishedRepository(self.repository).read("manifest.json")
-        assert data is not None
-        return parse_manifest(data)
+    def metadata(self) -> Path:
+        return self.path / "repository" / "metadata"
 
-    def run(self, *arguments: str | Path) -> Result:
-        """Run a command in this process, whatever its outcome."""
-        words = [*map(str, arguments), "--publisher", str(self.directory)]
-        return CliRunner().invoke(cli, words)
+    def key(self, name: str) -> Path:
+        """Return the private key of a name; `.pub` beside it is its public half."""
+        return self.path / "keys" / f"{name}.pem"
 
-    def do(self, *arguments: str | Path) -> str:
-        """Run a command that must succeed, and return what it prints."""
-        done = self.run(*arguments)
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == 0, done.output
-        return done.stdout
+    def make_keys(self, names: Iterable[str], kind: KeyKind = KeyKind.ED25519) -> None:
+        write_keys([(self.key(name), generate(kind)) for name in names], passphrase=None)
 
-    def refusal(self, *arguments: str | Path) -> str:
-        """Run a command that must be refused, and return why; nothing may have changed."""
-        before = self.files()
-        done = self.run(*arguments)
-        assert isinstance(done.exception, RepoToolsError), done.output
-        assert self.files() == before
-        return str(done.exception)
+    def root(self, command: str, *arguments: str | Path) -> Done:
+        return tools("root", command, *arguments, "--publisher", self.path)
 
-    def add(self, version: str, images: Path, *more: str | Path) -> str:
-        """Add a release."""
-        return self.do("release", "add", version, *self.release_words(images), *more)
+    def create(self, roots: Iterable[str], *arguments: str) -> Done:
+        """Draft the first root; `online` signs the other roles."""
+        keys = [f"root={self.key(name)}" for name in roots]
+        keys += [f"{role}={self.key('online')}" for role in ONLINE]
+        options = [each for key in keys for each in ("--key", key)]
+        return self.root("create", *options, *arguments)
 
-    def release_words(self, images: Path) -> list[str | Path]:
-        """Return the options that every release here has."""
-        return ["--variant", VARIANT, "--arch", ARCH, "--images", images]
+    def sign(self, *names: str, options: Iterable[str | Path] = ()) -> Done:
+        keys = [each for name in names for each in ("--key", self.key(name))]
+        return self.root("sign", *keys, "--yes", *options)
 
-    def files(self) -> Mapping[Path, bytes]:
-        """Return every file of repository and draft."""
-        return {
-            path: path.read_bytes()
-            for name in ("repository", "draft")
-            for path in (self.directory / name).rglob("*")
-            if path.is_file()
-        }
+    def state(self) -> dict[str, bytes]:
+        """Return every file, to see that nothing changed."""
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.path)): path.read_bytes() for path in files}
 
 
-def make_publisher(directory: Path) -> Publisher:
-    """Make keys, a root and a publisher.toml."""
-    publisher = Publisher(directory=directory)
-    publisher.keys.generate()
-    create_repository(publisher.repository, publisher.keys, now=datetime.now(UTC))
-    lines = (
-        f'{role} = ["file:keys/{role}-1.pem"]' for role in ("targets", "snapshot", "timestamp")
-    )
-    (directory / "publisher.toml").write_text("\n".join(("[keys]", *lines, "")))
+def a_publisher(path: Path, *, roots: Iterable[str] = ("ann", "bob", "eve")) -> PublisherDirectory:
+    """Make a publisher whose first root is in place; two of three root keys must sign."""
+    publisher = PublisherDirectory(path=path)
+    roots = list(roots)
+    publisher.make_keys([*roots, "online"])
+    done = publisher.create(roots)
+    assert done.code == 0, done.failure
+    done = publisher.sign(*roots[:2])
+    assert done.code == 0, done.failure
     return publisher
-
-
-@dataclass(slots=True, kw_only=True)
-class Client:
-    """A machine's TUF client, started anew each time with nothing but the first root."""
-
-    repository: Path
-    trusted_root: bytes
-    scratch: Path
-    count: int = 0
-
-    def start(self, transport: Transport) -> Repository:
-        """Return a client that has just refreshed."""
-        self.count += 1
-        base = self.repository.as_uri()
-        client = Repository(
-            trusted_root=self.trusted_root,
-            cache=self.scratch / str(self.count),
-            metadata_base_url=f"{base}/metadata",
-            targets_base_url=f"{base}/targets",
-            transport=transport,
-        )
-        client.refresh()
-        return client
-
-
-def read_everything(client: Repository) -> Manifest:
-    """Read the manifest and every byte of every target that it names."""
-    data = client.read(client.target("manifest.json"), max_length=1 << 22)
-    manifest = parse_manifest(data)
-    names = {
-        name
-        for update in manifest.updates
-        for name in (update.images.boot, update.images.root, update.images.hash)
-    } | {name for names in manifest.migrations.values() for name in names}
-    for name in sorted(names):
-        for _ in client.stream(client.target(name)):
-            pass
-    return manifest
