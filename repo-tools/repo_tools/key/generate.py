@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.keyfiles import (
     LEAST_RSA_BITS,
@@ -14,6 +13,7 @@ from repo_tools.keyfiles import (
     describe,
     generate,
     public_path,
+    taken,
     write_keys,
 )
 from repo_tools.passphrases import Passphrases
@@ -85,9 +85,7 @@ def _refuse_clashes(files: Sequence[Path]) -> None:
         if names.count(name) > 1:
             raise click.UsageError(f"{name} would be two files: call private keys NAME.pem")
         if name.exists():
-            raise RepoToolsError(
-                f"key {name} exists already; keys are never replaced, and none was made"
-            )
+            raise taken(name)
 
 
 def _report(keys: Sequence[tuple[Path, str | None, str | None]], kind: str) -> None:
