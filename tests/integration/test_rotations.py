@@ -1,5 +1,6 @@
 """Keys of all kinds, and roots that change them: every machine follows, from whichever root."""
 
+import errno
 import hashlib
 import json
 import re
@@ -48,7 +49,7 @@ class Fleet:
             role: [f"file:{self.publisher.key(name)}" for name in names]
             for role, names in self.signers.items()
         }
-        signers: Any = RoleSigners(keys=keys)
+        signers = RoleSigners(keys=keys)
         directory = self.publisher.path / "repository"
         self.published += 1
         with publishing(directory, signers, now=datetime.now(UTC)) as publication:
@@ -117,6 +118,16 @@ class Fleet:
             done = self.publisher.sign(name)
             assert done.code == 0, done.failure
         assert "Placed" in done.printed, done.printed
+
+    def name_signers(self, **names: list[str]) -> None:
+        """Write into publisher.toml who signs."""
+        self.signers |= names
+        lines = [
+            f"{role} = {[f'file:keys/{name}.pem' for name in names]}"
+            for role, names in self.signers.items()
+        ]
+        text = "\n".join(["[keys]", *lines, ""])
+        (self.publisher.path / "publisher.toml").write_text(text)
 
     def pair(self, option: str, **names: str) -> list[str]:
         return [
@@ -236,11 +247,39 @@ def test_a_root_that_does_not_vouch_for_what_is_published_waits(fleet: Fleet) ->
     assert "root 2 is complete but does not vouch for the timestamp metadata" in done.failure
     assert fleet.newest == 1
     fleet.require_followed()
-    # Nobody has to sign again once both keys have signed what is published.
-    fleet.signers["timestamp"] = ["timestamp-1", "timestamp-2"]
+    # Nobody has to sign again: both keys sign what is published, and the root takes over.
+    fleet.name_signers(timestamp=["timestamp-1", "timestamp-2"])
+    done = fleet.publisher.root("sign", "--json")
+    assert (done.code, done.json["signed_anew"]) == (0, True), done.failure
+    fleet.require_followed()
+    assert fleet.newest == 2
+    fleet.signers["timestamp"] = ["timestamp-2"]
     fleet.publish()
-    done = fleet.publisher.root("sign")
-    assert done.code == 0, done.failure
+    fleet.require_followed()
+
+
+def test_machines_follow_between_signing_anew_and_the_new_root(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.publish()
+    change = fleet.pair("--remove", targets="targets-1", snapshot="snapshot-1")
+    change += fleet.pair("--add", targets="targets-3", snapshot="snapshot-2")
+    assert fleet.publisher.root("rotate", *change).code == 0
+    fleet.name_signers(
+        targets=["targets-1", "targets-2", "targets-3"], snapshot=["snapshot-1", "snapshot-2"]
+    )
+
+    def cut(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("repo_tools.root.place.create_durably", cut)
+        done = fleet.publisher.sign("ann", "eve")
+    assert "No space left on device; run it again" in done.failure
+    assert fleet.newest == 1
+    fleet.require_followed()
+    done = fleet.publisher.root("sign", "--json")
+    assert (done.code, done.json["signed_anew"]) == (0, False), done.failure
     fleet.require_followed()
     assert fleet.newest == 2
 

@@ -16,6 +16,7 @@ from repo_tools.keyfiles import (
     taken,
     write_keys,
 )
+from repo_tools.options import print_line
 from repo_tools.passphrases import Passphrases
 from repo_tools.root.change import short
 from repo_tools.root.options import dry_run_option, passphrase_option
@@ -99,6 +100,6 @@ def _report(keys: Sequence[tuple[Path, str | None, str | None]], kind: str) -> N
         return
     for path, keyid, what in keys:
         if keyid is None:
-            click.echo(f"{'Would make':<10} {path}, {public_path(path)}: {kind}")
+            print_line("Would make", f"{path}, {public_path(path)}: {kind}")
         else:
-            click.echo(f"{'Key':<10} {path}, {public_path(path)}: {what}, {short(keyid)}")
+            print_line("Key", f"{path}, {public_path(path)}: {what}, {short(keyid)}")
