@@ -85,22 +85,25 @@ def write_keys(
         for path, signer in keys:
             private = signer.private_bytes
             data = encrypted(private, passphrase) if passphrase is not None else private
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create(path, data, mode=0o600, made=made)
             _create(public_path(path), public_pem(signer.public_key), mode=0o644, made=made)
-    except FileExistsError as error:
-        _remove(made)
-        raise RepoToolsError(
-            f"key {error.filename2} exists already; keys are never replaced, and none was made"
-        ) from error
     except BaseException:
         _remove(made)
         raise
 
 
 def _create(path: Path, data: bytes, *, mode: int, made: list[Path]) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    create_durably(path, data, mode=mode)
+    try:
+        create_durably(path, data, mode=mode)
+    except FileExistsError as error:
+        raise taken(path) from error
     made.append(path)
+
+
+def taken(path: Path) -> RepoToolsError:
+    """Return the refusal to replace a key file."""
+    return RepoToolsError(f"key {path} exists already; keys are never replaced, and none was made")
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -39,6 +39,7 @@ from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.keys import KEYS_PER_ROLE
 from repo_tools.policy import DEFAULT_LIFETIMES, ONLINE_ROLES
+from repo_tools.signers import sign
 from updog.names import is_target_name
 from updog.stream import decompress
 
@@ -440,7 +441,7 @@ class _Roles(Repository):
         md.signed.expires = self._now + self._lifetimes[role]
         md.signatures.clear()
         for signer in self._keys.signers(role):
-            md.sign(signer, append=True)
+            sign(md, signer)
         self._refuse_unvouched(role, md)
         path = self._published.metadata_path(role, md.signed.version)
         if role != Timestamp.type:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
+from securesystemslib.signer import CryptoSigner
 
 from repo_tools.cli import cli
 from repo_tools.errors import RepoToolsError
@@ -40,6 +42,12 @@ def tools(*arguments: str | Path) -> Done:
     return Done(code=result.exit_code, printed=result.stdout, failure=result.stderr)
 
 
+@cache
+def _signer(name: str, kind: KeyKind) -> CryptoSigner:
+    """Return the key of a name, the same one throughout a test run: RSA takes its time."""
+    return generate(kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublisherDirectory:
     """The directory of publisher.toml, with unencrypted keys in `keys/`."""
@@ -59,7 +67,7 @@ class PublisherDirectory:
         return self.path / "keys" / f"{name}.pem"
 
     def make_keys(self, names: Iterable[str], kind: KeyKind = KeyKind.ED25519) -> None:
-        write_keys([(self.key(name), generate(kind)) for name in names], passphrase=None)
+        write_keys([(self.key(name), _signer(name, kind)) for name in names], passphrase=None)
 
     def root(self, command: str, *arguments: str | Path) -> Done:
         return tools("root", command, *arguments, "--publisher", self.path)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.keyfiles import (
     LEAST_RSA_BITS,
@@ -14,8 +13,10 @@ from repo_tools.keyfiles import (
     describe,
     generate,
     public_path,
+    taken,
     write_keys,
 )
+from repo_tools.options import print_line
 from repo_tools.passphrases import Passphrases
 from repo_tools.root.change import short
 from repo_tools.root.options import dry_run_option, passphrase_option
@@ -85,9 +86,7 @@ def _refuse_clashes(files: Sequence[Path]) -> None:
         if names.count(name) > 1:
             raise click.UsageError(f"{name} would be two files: call private keys NAME.pem")
         if name.exists():
-            raise RepoToolsError(
-                f"key {name} exists already; keys are never replaced, and none was made"
-            )
+            raise taken(name)
 
 
 def _report(keys: Sequence[tuple[Path, str | None, str | None]], kind: str) -> None:
@@ -101,6 +100,6 @@ def _report(keys: Sequence[tuple[Path, str | None, str | None]], kind: str) -> N
         return
     for path, keyid, what in keys:
         if keyid is None:
-            click.echo(f"{'Would make':<10} {path}, {public_path(path)}: {kind}")
+            print_line("Would make", f"{path}, {public_path(path)}: {kind}")
         else:
-            click.echo(f"{'Key':<10} {path}, {public_path(path)}: {what}, {short(keyid)}")
+            print_line("Key", f"{path}, {public_path(path)}: {what}, {short(keyid)}")

@@ -8,6 +8,7 @@ import click
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
+from repo_tools.options import print_line
 from repo_tools.passphrases import Passphrases
 from repo_tools.root.ceremony import Draft
 from repo_tools.root.change import Grant
@@ -64,8 +65,8 @@ def report(path: Path, draft: Draft, *, now: datetime, dry_run: bool) -> None:
     for line in lines(draft, now=now, placed=False):
         click.echo(line)
     if dry_run:
-        click.echo(f"{'Dry run':<10} {path} was not written")
+        print_line("Dry run", f"{path} was not written")
         return
-    click.echo(f"{'Draft':<10} {path}")
-    click.echo(f"{'Next':<10} `repo-tools root sign --key KEY` here, or `root sign FILE --key KEY`")
-    click.echo(f"{'':<10} on a copy of this file, wherever a key is kept")
+    print_line("Draft", str(path))
+    print_line("Next", "`repo-tools root sign --key KEY` here, or `root sign FILE --key KEY`")
+    print_line("", "on a copy of this file, wherever a key is kept")

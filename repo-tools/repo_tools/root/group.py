@@ -40,9 +40,13 @@ def root(**_shared: object) -> None:
     --import` takes the signatures out of copies. As soon as enough have signed, by the keys of the
     root before and by its own, `root sign` puts it in place.
 
-    A lost key: as long as the others are enough for the threshold, `root rotate --remove` takes it
-    out and `--add` lists a new one. A lost key of another role than root still vouches for what is
-    published: first only add the new one, publish, and remove the old one afterwards. When too few
-    root keys are left, nothing can replace them: every machine needs a new root by hand. So list
-    one root key more than must sign, and keep it elsewhere.
+    A key of another role is replaced in one ceremony: name the old and the new one in [keys] of
+    publisher.toml, and both sign what is published before the new root takes over.
+
+    A lost root key: as long as the others are enough for the threshold, `root rotate --remove`
+    takes it out and `--add` lists a new one. A lost key of another role still vouches for what is
+    published: first only add the new one, publish, and remove the old one afterwards. A stolen one
+    is out at once with `root sign --before-publish`, then `refresh`. When too few root keys are
+    left, nothing can replace them: every machine needs a new root by hand. So list one root key
+    more than must sign, and keep it elsewhere.
     """

@@ -3,7 +3,7 @@
 Decides that the draft is `next-root.json` in the publisher's directory, one at a time, and that
 N.root.json appears whole, flushed, and never in the place of other bytes. Refuses a root that
 clients would refuse: one that does not follow the current one, lacks signatures, has expired, is
-too large, or does not vouch for what is published now.
+too large, or does not vouch for what is published now; the keys of both roots can sign that first.
 """
 
 import fcntl
@@ -19,10 +19,11 @@ from tuf.api.metadata import Metadata, Root
 
 from repo_tools.durable import create_durably, write_durably
 from repo_tools.errors import RepoToolsError
-from repo_tools.policy import Policy
-from repo_tools.repository import PublishedRepository
+from repo_tools.policy import ONLINE_ROLES, Policy
+from repo_tools.repository import PublishedRepository, publishing
 from repo_tools.root.ceremony import Draft, parse_draft, parse_root, root_bytes, without_worthless
 from repo_tools.root.change import MOST_BYTES, require_sound
+from repo_tools.signers import RoleSigners
 
 DRAFT_NAME: Final = "next-root.json"
 
@@ -188,18 +189,53 @@ def _require_acceptable(draft: Draft, *, now: datetime) -> None:
         )
 
 
+def hand_over(policy: Policy, root: Root, *, signers: RoleSigners, now: datetime) -> bool:
+    """Have what is published signed by the keys of two roots, and tell whether it had to be.
+
+    Clients that know the new root and those that do not yet then take it alike. Nothing is signed
+    where the signers do not suffice for the new root.
+
+    Raises:
+        RepoToolsError: a signer cannot be had, or does not sign. What clients see is unchanged.
+    """
+    if not _unvouched(policy.repository, root) or not _suffice(signers, root):
+        return False
+    with publishing(policy.repository, signers, now=now, lifetimes=policy.lifetimes):
+        pass
+    return True
+
+
+def _suffice(signers: RoleSigners, root: Root) -> bool:
+    return all(
+        len(_keyids(signers, role).intersection(root.roles[role].keyids))
+        >= root.roles[role].threshold
+        for role in ONLINE_ROLES
+    )
+
+
+def _keyids(signers: RoleSigners, role: str) -> set[str]:
+    return {signer.public_key.keyid for signer in signers.signers(role)}
+
+
+def _unvouched(repository: Path, root: Root) -> dict[str, UnsignedMetadataError]:
+    """Return what is published that the keys of a root have not signed as they must."""
+    found: dict[str, UnsignedMetadataError] = {}
+    roles = PublishedRepository(repository).roles
+    for role in (role for role in ONLINE_ROLES if role in roles):
+        try:
+            root.verify_delegate(role, roles[role].signed_bytes, roles[role].signatures)
+        except UnsignedMetadataError as error:
+            found[role] = error
+    return found
+
+
 def _require_vouched(repository: Path, root: Root) -> None:
     """Clients ask for the root first: what it does not vouch for is lost to them at once."""
-    for role, metadata in PublishedRepository(repository).roles.items():
-        if role == Root.type:
-            continue
-        try:
-            root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-        except UnsignedMetadataError as error:
-            raise RepoToolsError(
-                f"root {root.version} is complete but does not vouch for the {role} metadata that "
-                f"is published ({error}), so that clients would refuse it: let the old and the new "
-                f"keys sign it first (both in [keys] of publisher.toml, then `repo-tools refresh "
-                f"--all`), and run `repo-tools root sign` again; where an old key is lost, "
-                f"`--before-publish`, and publish at once"
-            ) from error
+    for role, error in _unvouched(repository, root).items():
+        raise RepoToolsError(
+            f"root {root.version} is complete but does not vouch for the {role} metadata that is "
+            f"published ({error}), so that clients would refuse it: name the old and the new keys "
+            f"in [keys] of publisher.toml and run `repo-tools root sign` again, which has both "
+            f"sign it; where an old key is lost or stolen, add `--before-publish`, and run "
+            f"`repo-tools refresh` at once"
+        ) from error

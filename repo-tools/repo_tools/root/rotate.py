@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913 -- an option each
 
     A lost root key: as long as the others are enough for the threshold, remove it and add a new
     one. A lost key of another role: add the new one, publish, and remove the old one afterwards,
-    for what is published is still signed by it.
+    for what is published is still signed by it. `repo-tools root --help` tells more.
     """
     now = datetime.now(UTC)
     policy = load_policy(publisher)

@@ -11,7 +11,7 @@ import click
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import publisher_option
+from repo_tools.options import print_line, publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
 from repo_tools.root.ceremony import Draft, merged, parse_root, signed_by
@@ -20,13 +20,14 @@ from repo_tools.root.options import dry_run_option, passphrase_option
 from repo_tools.root.place import (
     alone,
     draft_path,
+    hand_over,
     place,
     read_draft,
     require_next,
     write_draft,
 )
 from repo_tools.root.wording import facts, lines, state
-from repo_tools.signers import as_uri, load_signer
+from repo_tools.signers import RoleSigners, as_uri, load_signer
 from repo_tools.telling import telling
 
 _LEAST_DIGITS: Final = 16
@@ -47,6 +48,16 @@ class _Ceremony:
                 f"rotate` drafts a root"
             )
         return draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What came of it. `placed` is where the root stands, if it is complete and belongs here."""
+
+    draft: Draft
+    placed: Path | None = None
+    signed_anew: bool = False
+    """Whether the keys of both roots have signed what is published."""
 
 
 @click.command(
@@ -113,6 +124,9 @@ def command(  # noqa: PLR0913 -- an option each
     What it changes is told by the root before, which the file holds too: compare its digest with
     what you know, or name your own copy by --trusted-root. Signing again with the same key changes
     nothing.
+
+    Where the new root lists other keys for what is published, the keys that publisher.toml names
+    sign that anew before: name the old and the new ones, so that every client can follow.
     """
     now = datetime.now(UTC)
     ceremony = _find(file, publisher)
@@ -127,15 +141,26 @@ def command(  # noqa: PLR0913 -- an option each
         _show(shown, now=now)
     if uris and not yes and not dry_run:
         _agree(shown)
-    additions = _additions(shown, uris, copies, passphrases=Passphrases(passphrase_file))
+    passphrases = Passphrases(passphrase_file)
+    additions = _additions(shown, uris, copies, passphrases=passphrases)
     if dry_run:
-        _report(ceremony, additions, placed=None, dry_run=True)
+        _report(ceremony, _Outcome(draft=additions), dry_run=True)
         return
     left = "run it again; the draft is as it was, or holds the new signatures too"
     with telling("sign", ceremony.path, left=left), alone(ceremony.path.parent):
         draft = _joined(ceremony.draft(), additions)
-        placed = _finish(ceremony, draft, now=now, before_publish=before_publish)
-    _report(ceremony, draft, placed=placed, dry_run=False)
+        write_draft(ceremony.path, draft)
+        outcome = _Outcome(draft=draft)
+        if ceremony.policy and draft.is_complete:
+            outcome = _take_over(
+                ceremony.policy,
+                draft,
+                now=now,
+                passphrases=passphrases,
+                before_publish=before_publish,
+            )
+            ceremony.path.unlink()
+    _report(ceremony, outcome, dry_run=False)
 
 
 def _find(file: Path | None, publisher: Path) -> _Ceremony:
@@ -232,29 +257,43 @@ def _joined(draft: Draft, additions: Draft) -> Draft:
     return merged(draft, additions, what="what was shown and signed")
 
 
-def _finish(
-    ceremony: _Ceremony, draft: Draft, *, now: datetime, before_publish: bool
-) -> Path | None:
-    """Keep the signatures; with enough of them, put the root in place of the draft."""
-    write_draft(ceremony.path, draft)
-    if ceremony.policy is None or not draft.is_complete:
-        return None
-    placed = place(ceremony.policy.repository, draft, now=now, before_publish=before_publish)
-    ceremony.path.unlink()
-    return placed
+def _take_over(
+    policy: Policy,
+    draft: Draft,
+    *,
+    now: datetime,
+    passphrases: Passphrases,
+    before_publish: bool,
+) -> _Outcome:
+    """Put a complete root in place, and let its keys sign what is published before, if they can."""
+    signed_anew = False
+    if draft.previous and not before_publish:
+        signers = RoleSigners(keys=policy.keys, passphrases=passphrases)
+        signed_anew = hand_over(policy, draft.root.signed, signers=signers, now=now)
+    placed = place(policy.repository, draft, now=now, before_publish=before_publish)
+    return _Outcome(draft=draft, placed=placed, signed_anew=signed_anew)
 
 
-def _report(ceremony: _Ceremony, draft: Draft, *, placed: Path | None, dry_run: bool) -> None:
+def _report(ceremony: _Ceremony, outcome: _Outcome, *, dry_run: bool) -> None:
+    draft, placed = outcome.draft, outcome.placed
     if wants_json():
-        root = facts(draft, placed=placed is not None)
-        print_json({"path": str(placed or ceremony.path), "dry_run": dry_run, "root": root})
+        print_json(
+            {
+                "path": str(placed or ceremony.path),
+                "dry_run": dry_run,
+                "signed_anew": outcome.signed_anew,
+                "root": facts(draft, placed=placed is not None),
+            }
+        )
         return
-    click.echo(f"{'State':<10} root {draft.version} is {state(draft)}")
+    print_line("State", f"root {draft.version} is {state(draft)}")
     if dry_run:
-        click.echo(f"{'Dry run':<10} nothing was written")
-    elif placed:
-        click.echo(f"{'Placed':<10} {placed}")
-    else:
-        click.echo(f"{'Written':<10} {ceremony.path}")
+        print_line("Dry run", "nothing was written")
+    elif placed is None:
+        print_line("Written", str(ceremony.path))
+    if outcome.signed_anew:
+        print_line("Published", "what was published, signed by the keys of both roots")
+    if placed:
+        print_line("Placed", str(placed))
     if placed and draft.version == 1:
-        click.echo(f"{'Next':<10} give it to every machine as /usr/share/updog/root.json")
+        print_line("Next", "give it to every machine as /usr/share/updog/root.json")

@@ -13,11 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tuf.api.metadata import Metadata, Root
 
+from repo_tools.durable import write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.keyfiles import KeyKind, generate, write_keys
+from repo_tools.passphrases import Passphrases
 from repo_tools.policy import load_policy
-from repo_tools.root.ceremony import Draft, parse_draft
+from repo_tools.root.ceremony import Draft, parse_draft, signed_by
 from repo_tools.root.place import place
+from repo_tools.signers import load_signer
 from tests.helpers.publisher import ONLINE, PublisherDirectory, a_publisher, tools
 from tests.helpers.terminal import in_a_terminal
 
@@ -380,7 +383,7 @@ def test_what_replaces_a_draft_after_it_was_shown_is_not_signed(
         publisher.path,
         *("root", "sign", publisher.draft, "--key", publisher.key("ann")),
         answers=["y"],
-        meanwhile=lambda: publisher.draft.write_bytes(other) and None,
+        meanwhile=lambda: write_durably(publisher.draft, other),
     )
     assert code == 1
     assert "sha256 of what is signed" in printed
@@ -403,7 +406,7 @@ def test_a_no_signs_nothing(publisher: PublisherDirectory, answer: str) -> None:
 def test_a_draft_whose_former_root_is_forged_is_told_by_the_known_one(
     publisher: PublisherDirectory, tmp_path: Path
 ) -> None:
-    forger = a_publisher(tmp_path / "forger", roots=("ann", "bob"))
+    forger = a_publisher(tmp_path / "forger", roots=("ann", "mal"))
     forger.root("rotate")
     known: list[str | Path] = ["--trusted-root", publisher.metadata / "1.root.json"]
     done = forger.sign("ann", options=known)
@@ -498,6 +501,24 @@ def test_a_root_that_lacks_signatures_cannot_be_placed(publisher: PublisherDirec
     with pytest.raises(RepoToolsError, match="root 2 lacks 1 of 2 signatures that root 1 asks for"):
         place(publisher.path / "repository", draft, now=datetime.now(UTC), before_publish=False)
     assert [path.name for path in publisher.metadata.iterdir()] == ["1.root.json"]
+
+
+def test_a_root_that_does_not_follow_the_current_one_cannot_be_placed(
+    publisher: PublisherDirectory,
+) -> None:
+    publisher.root("rotate")
+    publisher.sign("ann")
+    draft = parse_draft(publisher.draft.read_bytes(), what="it")
+    publisher.sign("bob")
+    publisher.root("rotate")
+    publisher.sign("ann", "bob")
+    before = publisher.state()
+    complete = signed_by(
+        draft, load_signer(f"file:{publisher.key('eve')}", passphrases=Passphrases()), what="eve"
+    )
+    with pytest.raises(RepoToolsError, match="this draft of root 2 does not follow the root in"):
+        place(publisher.path / "repository", complete, now=datetime.now(UTC), before_publish=True)
+    assert publisher.state() == before
 
 
 def test_a_root_that_is_too_large_for_clients_is_refused(publisher: PublisherDirectory) -> None:
