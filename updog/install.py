@@ -1,19 +1,22 @@
 """One image from its signed target into a partition, proven by what the medium gives back.
 
 Decides the order of writing and checking: every block of the root is checked against the hash tree
-before it is written, and after the flush each partition is read back past the page cache. Refuses
-to call anything installed that is not on the disk. Chooses no update and changes no boot flag.
+before it is written, and after the flush each partition is read back past the page cache and
+compared, by a fingerprint taken as it was written: what the tree or the signed digest vouched for
+is then what the medium gives back. Refuses to call anything installed that is not on the disk.
+Chooses no update and changes no boot flag.
 """
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError
+from updog.fingerprint import Fingerprint, draw_fingerprint
 from updog.partition import OpenPartition
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
@@ -49,13 +52,16 @@ class Image:
 class Written:
     """What was written into a partition and must be there when it is read back.
 
-    The sha256 is None where a hash tree vouched for every block instead.
+    The sha256 is None where a hash tree vouched for every block instead. `fingerprints` has one for
+    each piece of `BUFFER_BYTES`, under its offset in bytes.
     """
 
     role: Role
     name: str
     length_bytes: int
     sha256: str | None
+    fingerprints: Mapping[int, bytes]
+    fingerprint: Fingerprint
 
 
 def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | None) -> Written:
@@ -70,9 +76,22 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         ImageError: the image is not what was signed.
         PartitionError: the partition is too small or the device failed.
     """
-    written = _pass_on(image, partition.window.length_bytes, tree=tree, work=partition.write)
+    fingerprint, fingerprints = draw_fingerprint(), {}
+
+    def write(offset: int, data: memoryview) -> None:
+        fingerprints[offset] = fingerprint(data)
+        partition.write(offset, data)
+
+    passed = _pass_on(image, partition.window.length_bytes, tree=tree, work=write)
     partition.flush()
-    return written
+    return Written(
+        role=image.role,
+        name=image.name,
+        length_bytes=passed.length_bytes,
+        sha256=passed.sha256,
+        fingerprints=fingerprints,
+        fingerprint=fingerprint,
+    )
 
 
 def open_tree(written: Written, partition: OpenPartition) -> TreeReader:
@@ -131,7 +150,15 @@ def _drop(_offset: int, _data: memoryview) -> None:
     """Let a piece go: it was only to be checked."""
 
 
-def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> Written:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Passed:
+    """What has gone by: as long as was signed, and of the signed content or vouched for."""
+
+    length_bytes: int
+    sha256: str | None
+
+
+def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> _Passed:
     """Pass an image on buffer by buffer, none that its tree does not vouch for.
 
     A tree says all that a digest could: then none is taken, which would cost as much again.
@@ -154,10 +181,9 @@ def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Wo
             offset += len(data)
         workers.finish()
     sha256 = None if digest is None else digest.hexdigest()
-    written = Written(role=image.role, name=image.name, length_bytes=offset, sha256=sha256)
-    _require_whole(written, tree)
-    _require_signed_content(image, written)
-    return written
+    _require_whole(image, offset, tree)
+    _require_signed_content(image, offset, sha256)
+    return _Passed(length_bytes=offset, sha256=sha256)
 
 
 def _limit(image: Image, room_bytes: int) -> int:
@@ -176,51 +202,82 @@ def _require_vouched(name: str, tree: TreeReader, offset: int, data: memoryview)
         raise ImageError(f"{name}: block {bad} is not the one that the hash tree vouches for")
 
 
-def _require_whole(written: Written, tree: TreeReader | None) -> None:
-    if written.length_bytes == 0:
-        raise ImageError(f"{written.name}: holds nothing")
-    if tree is not None and written.length_bytes != tree.superblock.data_bytes:
+def _require_whole(image: Image, length_bytes: int, tree: TreeReader | None) -> None:
+    if length_bytes == 0:
+        raise ImageError(f"{image.name}: holds nothing")
+    if tree is not None and length_bytes != tree.superblock.data_bytes:
         raise ImageError(
-            f"{written.name}: the image has {written.length_bytes} bytes, its hash tree covers "
+            f"{image.name}: the image has {length_bytes} bytes, its hash tree covers "
             f"{tree.superblock.data_bytes}"
         )
 
 
-def _require_signed_content(image: Image, written: Written) -> None:
-    if image.content_length is not None and image.content_length != written.length_bytes:
+def _require_signed_content(image: Image, length_bytes: int, sha256: str | None) -> None:
+    if image.content_length not in (None, length_bytes):
         raise ImageError(
-            f"{image.name}: decompressed to {written.length_bytes} bytes, "
+            f"{image.name}: decompressed to {length_bytes} bytes, "
             f"{image.content_length} were signed"
         )
-    if written.sha256 is not None and image.content_sha256 not in (None, written.sha256):
+    if sha256 is not None and image.content_sha256 not in (None, sha256):
         raise ImageError(f"{image.name}: the content is not what was signed (sha256 differs)")
 
 
-def prove(written: Written, partition: OpenPartition, *, tree: TreeReader | None) -> None:
-    """Read a partition back from the medium and compare it with what was signed.
+def prove(
+    written: Written,
+    partition: OpenPartition,
+    *,
+    tree: TreeReader | None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> None:
+    """Read a partition back from the medium and compare it with what was written to it.
 
     Args:
         written: what must be there.
         partition: already flushed.
-        tree: for the root partition, the tree to compare it with instead of the digest.
+        tree: for the root partition, the tree that names the block that differs.
+        advance: is told of every piece, with its bytes, when its turn comes.
 
     Raises:
         ImageError: the medium gives back other bytes.
         PartitionError: the medium cannot be read.
     """
+
+    def compare(offset: int, buffer: memoryview) -> None:
+        partition.read_into(offset, buffer)
+        if written.fingerprint(buffer) != written.fingerprints.get(offset):
+            bad = None if tree is None else tree.first_bad_block(offset // BLOCK_BYTES, buffer)
+            raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
+
     partition.forget_cached()
-    if tree is None:
-        _prove_digest(written, partition)
-    else:
-        prove_tree(partition, tree, name=written.name)
+    _work_through(written.length_bytes, compare, advance)
 
 
-def _prove_digest(written: Written, partition: OpenPartition) -> None:
-    if content_digest(partition, written.length_bytes) != written.sha256:
-        raise ImageError(
-            f"{written.name}: the {written.role} partition does not give back what was written "
-            "to it; the medium may be failing"
+def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int | None) -> str:
+    if bad is not None:
+        return (
+            f"{written.name}: block {bad} of the root partition is not the one that the hash tree "
+            "vouches for; the medium may be failing"
         )
+    return (
+        f"{written.name}: the {written.role} partition does not give back what was written to its "
+        f"bytes {offset} to {offset + length}; the medium may be failing"
+    )
+
+
+def _work_through(
+    length_bytes: int, work: Work, advance: Callable[[int], None] = lambda _count: None
+) -> None:
+    """Work on a partition's first bytes, piece by piece, each in an empty buffer of its length.
+
+    Raises:
+        Exception: what the work at the lowest offset raised, if any did.
+    """
+    with BlockWorkers(work) as workers:
+        for offset in range(0, length_bytes, BUFFER_BYTES):
+            buffer = workers.take()[: length_bytes - offset]
+            workers.hand_over(offset, buffer)
+            advance(len(buffer))
+        workers.finish()
 
 
 def content_digest(partition: OpenPartition, length_bytes: int) -> str:
@@ -252,12 +309,8 @@ def find_bad_block(partition: OpenPartition, tree: TreeReader) -> int | None:
         if bad is not None:
             raise _BadBlock(bad)
 
-    length_bytes = tree.superblock.data_bytes
     try:
-        with BlockWorkers(check) as workers:
-            for offset in range(0, length_bytes, BUFFER_BYTES):
-                workers.hand_over(offset, workers.take()[: length_bytes - offset])
-            workers.finish()
+        _work_through(tree.superblock.data_bytes, check)
     except _BadBlock as found:
         return found.number
     return None
@@ -267,18 +320,3 @@ class _BadBlock(Exception):  # noqa: N818 -- an outcome, not a defect
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-def prove_tree(partition: OpenPartition, tree: TreeReader, *, name: str) -> None:
-    """Compare every block of a root partition with its tree.
-
-    Raises:
-        ImageError: a block differs; the first one is named.
-        PartitionError: the partition cannot be read.
-    """
-    bad = find_bad_block(partition, tree)
-    if bad is not None:
-        raise ImageError(
-            f"{name}: block {bad} of the root partition is not the one that the hash tree "
-            "vouches for; the medium may be failing"
-        )

@@ -61,6 +61,11 @@ _COMMANDS: Final = {
         attribute="command",
         summary="Fail if metadata expires soon; for a monitor.",
     ),
+    "image": LazyCommand(
+        module="repo_tools.image.group",
+        attribute="image",
+        summary="Make root, hash and boot images and whole disks; look into them.",
+    ),
     "playground": LazyCommand(
         module="repo_tools.playground.group",
         attribute="playground",
@@ -70,6 +75,11 @@ _COMMANDS: Final = {
         module="repo_tools.serve",
         attribute="serve",
         summary="Serve a directory over HTTP on loopback, for trials.",
+    ),
+    "simulate": LazyCommand(
+        module="repo_tools.simulate",
+        attribute="simulate",
+        summary="Play a rollout over a fleet before it starts.",
     ),
 }
 
