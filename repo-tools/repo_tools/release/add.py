@@ -78,7 +78,13 @@ Examples:
     show_default=True,
     help="lz4 for machines of the cloned system.",
 )
-@click.option("--disk-mib", type=click.IntRange(1), help="Check that images fit such a disk.")
+@click.option(
+    "--disk-mib",
+    "--disk-size-mib",
+    "disk_mib",
+    type=click.IntRange(1),
+    help="Check that images fit such a disk.",
+)
 @click.option(
     "--trust-boot",
     is_flag=True,
