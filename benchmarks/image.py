@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.install import fill_root
+from benchmarks.scene import fill_root
 from repo_tools.images import SALT, build_hash_image
 
 RUNS = 7
@@ -66,7 +66,7 @@ def main() -> None:
         root, ours, theirs = (Path(directory, name) for name in ("root.ext4", "ours", "theirs"))
         fill_root(root, chosen.size_mib)
         veritysetup = shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin") or "veritysetup"
-        format_it = [veritysetup, "format", f"--salt={SALT.hex()}", root, theirs]
+        format_it = [veritysetup, "format", f"--salt={SALT.hex()}", str(root), str(theirs)]
         pairs = []
         for number in range(RUNS + 1):
             own = measure(lambda: build_hash_image(root, ours))

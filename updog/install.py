@@ -9,10 +9,10 @@ Chooses no update and changes no boot flag.
 
 import hashlib
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError
@@ -48,19 +48,32 @@ class Image:
     content_sha256: str | None
 
 
+class Piece(NamedTuple):
+    """A range of a partition."""
+
+    offset_bytes: int
+    length_bytes: int
+
+
+Source = Callable[[Callable[[], memoryview]], Iterator[tuple[int, memoryview]]]
+"""`source(take)` yields what belongs on the disk: whole blocks, each under its offset in bytes, in
+a buffer from `take` or in its filled beginning. It need not yield all of an image: what it leaves
+out stands on the disk already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What was written into a partition and must be there when it is read back.
 
-    The sha256 is None where a hash tree vouched for every block instead. `fingerprints` has one for
-    each piece of `BUFFER_BYTES`, under its offset in bytes.
+    The sha256 is None where a hash tree vouched for every block instead.
     """
 
     role: Role
     name: str
     length_bytes: int
     sha256: str | None
-    fingerprints: Mapping[int, bytes]
+    pieces: Mapping[Piece, bytes]
+    """The fingerprint of everything that was written, whichever pieces that were."""
     fingerprint: Fingerprint
 
 
@@ -76,10 +89,10 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         ImageError: the image is not what was signed.
         PartitionError: the partition is too small or the device failed.
     """
-    fingerprint, fingerprints = draw_fingerprint(), {}
+    fingerprint, pieces = draw_fingerprint(), {}
 
     def write(offset: int, data: memoryview) -> None:
-        fingerprints[offset] = fingerprint(data)
+        pieces[Piece(offset, len(data))] = fingerprint(data)
         partition.write(offset, data)
 
     passed = _pass_on(image, partition.window.length_bytes, tree=tree, work=write)
@@ -89,7 +102,7 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         name=image.name,
         length_bytes=passed.length_bytes,
         sha256=passed.sha256,
-        fingerprints=fingerprints,
+        pieces=pieces,
         fingerprint=fingerprint,
     )
 
@@ -170,20 +183,30 @@ def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Wo
         work(offset, data)
 
     digest = hashlib.sha256() if tree is None else None
-    offset = 0
+    length_bytes = 0
     with BlockWorkers(check) as workers:
-        for data in decompress(
-            image.chunks, name=image.name, limit_bytes=_limit(image, room_bytes), take=workers.take
-        ):
+        for offset, data in _unpacked(image, room_bytes)(workers.take):
             if digest is not None:
                 digest.update(data)
             workers.hand_over(offset, data)
-            offset += len(data)
+            length_bytes = max(length_bytes, offset + len(data))
         workers.finish()
     sha256 = None if digest is None else digest.hexdigest()
-    _require_whole(image, offset, tree)
-    _require_signed_content(image, offset, sha256)
-    return _Passed(length_bytes=offset, sha256=sha256)
+    _require_whole(image, length_bytes, tree)
+    _require_signed_content(image, length_bytes, sha256)
+    return _Passed(length_bytes=length_bytes, sha256=sha256)
+
+
+def _unpacked(image: Image, room_bytes: int) -> Source:
+    """Return a compressed image as a source of all its blocks, in order."""
+
+    def source(take: Callable[[], memoryview]) -> Iterator[tuple[int, memoryview]]:
+        limit_bytes, offset = _limit(image, room_bytes), 0
+        for data in decompress(image.chunks, name=image.name, limit_bytes=limit_bytes, take=take):
+            yield offset, data
+            offset += len(data)
+
+    return source
 
 
 def _limit(image: Image, room_bytes: int) -> int:
@@ -244,12 +267,12 @@ def prove(
 
     def compare(offset: int, buffer: memoryview) -> None:
         partition.read_into(offset, buffer)
-        if written.fingerprint(buffer) != written.fingerprints.get(offset):
+        if written.fingerprint(buffer) != written.pieces[Piece(offset, len(buffer))]:
             bad = None if tree is None else tree.first_bad_block(offset // BLOCK_BYTES, buffer)
             raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
 
     partition.forget_cached()
-    _work_through(written.length_bytes, compare, advance)
+    _work_through(sorted(written.pieces), compare, advance)
 
 
 def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int | None) -> str:
@@ -265,19 +288,24 @@ def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int 
 
 
 def _work_through(
-    length_bytes: int, work: Work, advance: Callable[[int], None] = lambda _count: None
+    pieces: Iterable[Piece], work: Work, advance: Callable[[int], None] = lambda _count: None
 ) -> None:
-    """Work on a partition's first bytes, piece by piece, each in an empty buffer of its length.
+    """Work on pieces of a partition, each in an empty buffer of its length.
 
     Raises:
         Exception: what the work at the lowest offset raised, if any did.
     """
     with BlockWorkers(work) as workers:
-        for offset in range(0, length_bytes, BUFFER_BYTES):
-            buffer = workers.take()[: length_bytes - offset]
-            workers.hand_over(offset, buffer)
-            advance(len(buffer))
+        for piece in pieces:
+            workers.hand_over(piece.offset_bytes, workers.take()[: piece.length_bytes])
+            advance(piece.length_bytes)
         workers.finish()
+
+
+def _pieces(length_bytes: int) -> Iterator[Piece]:
+    """Cut the beginning of a partition into pieces, each of a buffer's length but the last."""
+    for offset in range(0, length_bytes, BUFFER_BYTES):
+        yield Piece(offset, min(BUFFER_BYTES, length_bytes - offset))
 
 
 def content_digest(partition: OpenPartition, length_bytes: int) -> str:
@@ -288,9 +316,9 @@ def content_digest(partition: OpenPartition, length_bytes: int) -> str:
     """
     digest = hashlib.sha256()
     buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-    for offset in range(0, length_bytes, BUFFER_BYTES):
-        data = buffer[: length_bytes - offset]
-        partition.read_into(offset, data)
+    for piece in _pieces(length_bytes):
+        data = buffer[: piece.length_bytes]
+        partition.read_into(piece.offset_bytes, data)
         digest.update(data)
     return digest.hexdigest()
 
@@ -310,7 +338,7 @@ def find_bad_block(partition: OpenPartition, tree: TreeReader) -> int | None:
             raise _BadBlock(bad)
 
     try:
-        _work_through(tree.superblock.data_bytes, check)
+        _work_through(_pieces(tree.superblock.data_bytes), check)
     except _BadBlock as found:
         return found.number
     return None

@@ -406,11 +406,13 @@ class _Installation:
         tree = open_tree(hashes, self.partitions[Role.HASH])
         root = self._write(Role.ROOT, tree=tree)
         boot = self._write(Role.BOOT, tree=None)
+        started = time.monotonic()
         self._prove((hashes, root, boot), tree)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
             set=self.planned.inactive,
+            seconds=round(time.monotonic() - started, 3),
         )
         return {
             written.role: Content(length=written.length_bytes, sha256=written.sha256)
