@@ -330,7 +330,7 @@ def apply_changes(catalogue: Catalogue, changes: Iterable[Change], *, now: datet
     Raises:
         RepoToolsError: one of them makes no sense there; the text says which.
     """
-    published = [identity(update) for update in catalogue.manifest.updates]
+    published = {identity(update) for update in catalogue.manifest.updates}
     for change in changes:
         try:
             changed = change.apply(catalogue, now=now)
@@ -369,9 +369,10 @@ def _refuse_taking_back(
     """Refuse waves that shut out hosts that may update now: some have, some have not yet."""
     old = {identity(update): update.waves for update in before.manifest.updates}
     for update in after.manifest.updates:
-        if identity(update) not in published:
+        was = old.get(identity(update))
+        if identity(update) not in published or was is None or was == update.waves:
             continue
-        count = takes_back(old[identity(update)], update.waves, now)
+        count = takes_back(was, update.waves, now)
         if count:
             raise RepoToolsError(
                 f"{count / SEEDS:.1%} of the fleet may take {update.version} now and could not any "

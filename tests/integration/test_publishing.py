@@ -2,7 +2,10 @@
 
 import json
 import os
+import random
+import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -433,3 +436,31 @@ def test_the_installed_command_fails_in_one_line(shop: Publisher) -> None:
         "repo-tools: cannot resume the rollout of 1.2.0: 1.2.0 of shop for x86_64 is not paused: "
         "nothing to resume\n"
     )
+
+
+@pytest.fixture
+def small_disk(publisher: Publisher, tmp_path: Path) -> Iterator[Path]:
+    """A repository on a disk of 256 KiB."""
+    served = publisher.repository.rename(tmp_path / "aside")
+    publisher.repository.mkdir()
+    disk = str(publisher.repository)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+    try:
+        shutil.copytree(served, disk, dirs_exist_ok=True)
+        yield publisher.repository
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_is_too_small_is_said_and_left_as_it_was(
+    publisher: Publisher, images: dict[str, Path], tmp_path: Path
+) -> None:
+    publisher.add("1.0.0", images["first"], "--publish")
+    content = random.Random(7).randbytes(1 << 20).hex()
+    publisher.add("1.1.0", build_small_images(tmp_path / "large", content))
+    said = publisher.refusal("publish")
+    assert "No space left on device" in said
+    assert said.endswith("the repository is as it was; run it again")
+    assert seen_by_a_machine(publisher, tmp_path / "client") == ["1.0.0"]

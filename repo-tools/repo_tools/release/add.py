@@ -76,7 +76,7 @@ Examples:
     type=click.Choice(["zstd", "lz4"]),
     default="zstd",
     show_default=True,
-    help="lz4 for machines of the cloned system.",
+    help="lz4 for machines of Bottlerocket.",
 )
 @click.option(
     "--disk-mib",
