@@ -50,6 +50,13 @@ class Target:
     dry_run: bool
     passphrase_file: Path | None
 
+    @property
+    def place(self) -> Place:
+        """What that is called."""
+        if self.dry_run:
+            return Place.NOWHERE
+        return Place.PUBLISHED if self.publish else Place.DRAFT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -152,16 +159,12 @@ def make(
             before = apply_changes(before, kept, now=now())
         changes = tuple(naming_version(change, before.manifest) for change in changes)
         after = apply_changes(before, changes, now=now())
-        place = Place.NOWHERE
-        if target.dry_run:
-            pass
-        elif target.publish:
+        if target.publish and not target.dry_run:
             after = publish_changes(policy, changes, target.passphrase_file)
-            place = Place.PUBLISHED
-        else:
-            save_draft(policy.draft, Draft(changes=(*kept, *changes)))
-            place = Place.DRAFT
-    return Outcome(place=place, before=before, after=after, changes=changes, now=now())
+        if not target.dry_run:
+            left = kept if target.publish else (*kept, *changes)
+            save_draft(policy.draft, Draft(changes=left))
+    return Outcome(place=target.place, before=before, after=after, changes=changes, now=now())
 
 
 def publish_changes(

@@ -14,7 +14,7 @@ import pytest
 from semver import Version
 
 from repo_tools.catalogue import Catalogue, serialise_catalogue
-from repo_tools.draft import read_catalogue
+from repo_tools.draft import editing, read_catalogue
 from repo_tools.images import Codec, compress
 from repo_tools.programs import find_own_command
 from repo_tools.releases import with_release
@@ -126,6 +126,23 @@ def test_a_drafted_release_is_replaced_by_a_newer_build_of_it(
     publisher.add("1.1.0", images["first"])
     publisher.add("1.1.0", images["second"])
     assert publisher.do("release", "list").count("add 1.1.0") == 1
+
+
+def test_a_drafted_release_that_is_published_at_once_leaves_the_draft(
+    publisher: Publisher, images: dict[str, Path]
+) -> None:
+    publisher.add("1.1.0", images["first"])
+    publisher.do("migrations", "set", "1.0.0", "1.1.0")
+    publisher.add("1.1.0", images["first"], "--publish")
+    assert [str(each.version) for each in publisher.manifest.updates] == ["1.1.0"]
+    listed = publisher.do("release", "list")
+    assert "add 1.1.0" not in listed
+    assert "migrate from 1.0.0 to 1.1.0 by none" in listed
+
+
+def test_two_commands_at_one_draft_are_one_line(publisher: Publisher) -> None:
+    with editing(publisher.directory / "draft"):
+        assert "another command changes the draft" in publisher.refusal("publish")
 
 
 def test_images_that_do_not_belong_together_are_refused(

@@ -7,7 +7,7 @@ import click
 from semver import Version
 
 from repo_tools.changes import AddRelease, Change
-from repo_tools.draft import load_draft, read_catalogue
+from repo_tools.draft import read_catalogue
 from repo_tools.errors import RepoToolsError
 from repo_tools.images import Codec, find_images
 from repo_tools.jsonoutput import print_json, wants_json
@@ -130,7 +130,7 @@ def command(  # noqa: PLR0913 -- one parameter an option
         migrations=find_migrations(migrations),
         hold_back=hold_back,
     )
-    if _is_known(target.publisher, change):
+    if _is_published(target.publisher, change):
         _tell_known(change)
         return
 
@@ -152,8 +152,8 @@ def _paths(
     return ImagePaths(boot=boot, root=root, hash=tree)
 
 
-def _is_known(publisher: Path, change: AddRelease) -> bool:
-    """Tell whether these very images are published under this version already, or drafted.
+def _is_published(publisher: Path, change: AddRelease) -> bool:
+    """Tell whether these very images are published under this version already.
 
     Raises:
         RepoToolsError: others are.
@@ -161,17 +161,16 @@ def _is_known(publisher: Path, change: AddRelease) -> bool:
     policy = load_policy(publisher)
     published = PublishedRepository(policy.repository)
     found = find_listed(read_catalogue(published).manifest, change.identity)
-    if found is not None:
-        names = {"boot": found.images.boot, "root": found.images.root, "hash": found.images.hash}
-        for role, name in names.items():
-            if published.uncompressed_sha256(name) != getattr(change.images, role).sha256:
-                raise RepoToolsError(
-                    f"{change.version} of {change.variant} for {change.arch} is published already "
-                    f"with another {role} image, and machines may run it: choose a new version"
-                )
-        return True
-    draft = load_draft(policy.draft, published)
-    return any(isinstance(each, AddRelease) and each == change for each in draft.changes)
+    if found is None:
+        return False
+    names = {"boot": found.images.boot, "root": found.images.root, "hash": found.images.hash}
+    for role, name in names.items():
+        if published.uncompressed_sha256(name) != getattr(change.images, role).sha256:
+            raise RepoToolsError(
+                f"{change.version} of {change.variant} for {change.arch} is published already "
+                f"with another {role} image, and machines may run it: choose a new version"
+            )
+    return True
 
 
 def _tell_known(change: AddRelease) -> None:
