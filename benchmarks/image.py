@@ -65,7 +65,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=PLACE) as directory:
         root, ours, theirs = (Path(directory, name) for name in ("root.ext4", "ours", "theirs"))
         fill_root(root, chosen.size_mib)
-        veritysetup = shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin") or "veritysetup"
+        veritysetup = shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin")
+        if veritysetup is None:
+            raise SystemExit("veritysetup is not installed (Debian: cryptsetup-bin)")
         format_it = [veritysetup, "format", f"--salt={SALT.hex()}", str(root), str(theirs)]
         pairs = []
         for number in range(RUNS + 1):

@@ -152,7 +152,15 @@ def opened_bundle(path: Path, trusted_root: bytes) -> Iterator[Bundle]:
         with tar:
             with _reading():
                 bundle = _read_bundle(tar, trusted_root)
+                _refuse_early_end(file, tar.offset)
             yield bundle
+
+
+def _refuse_early_end(file: BufferedReader, offset: int) -> None:
+    """Refuse a file without the two zero blocks of its end: tarfile takes half a header for one."""
+    file.seek(offset)
+    if file.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
+        raise TrustError("it ends early")
 
 
 @contextmanager

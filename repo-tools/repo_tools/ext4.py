@@ -39,7 +39,9 @@ _NO_ERROR = re.compile(
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_COMMAND_BYTES: Final = 8000
 """debugfs reads its commands into a buffer of 8192 bytes and would cut a longer one in two."""
-_LONGEST_INLINE_LINK: Final = 59
+_LONGEST_INLINE_LINK_BYTES: Final = 59
+_NAMES: Final = ("utf-8", "surrogateescape")
+"""How names become bytes, whatever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def build_file_system(tree: Tree, image: Path, how: Format) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         script = Path(scratch, "commands")
         lines = "".join(f"{line}\n" for line in _script(tree, Path(scratch)))
-        script.write_text(lines, encoding="utf-8", errors="surrogateescape")
+        script.write_bytes(lines.encode(*_NAMES))
         errors = _debugfs(["-w", "-f", str(script)], image, made_at=how.made_at)
     if errors:
         raise RepoToolsError(f"cannot fill {image}: {errors[0]}")
@@ -91,7 +93,7 @@ def needed_bytes(tree: Tree) -> int:
 
 def _content_blocks(entry: Entry) -> int:
     if stat.S_ISLNK(entry.mode):
-        return int(len(entry.target) > _LONGEST_INLINE_LINK)
+        return int(len(entry.target.encode(*_NAMES)) > _LONGEST_INLINE_LINK_BYTES)
     return 0 if entry.first_name else -(-entry.size_bytes // BLOCK_SIZE)
 
 
@@ -103,9 +105,6 @@ def _directory_blocks(tree: Tree) -> dict[str, int]:
         sizes[_parent(entry)] += 12 + len(_basename(entry).encode(*_NAMES))
     # "." and "..", and at the end of a block less room than the longest name takes.
     return {name: 1 + (24 + size) // (BLOCK_SIZE - 264) for name, size in sizes.items()}
-
-
-_NAMES: Final = ("utf-8", "surrogateescape")
 
 
 def _parent(entry: Entry) -> str:

@@ -62,13 +62,13 @@ def boot_image(table: VerityTable) -> bytes:
 def file_system(name: str, text: str) -> bytes:
     """Build an ext4 file system that holds one file."""
     with tempfile.TemporaryDirectory() as scratch:
-        tree, image = Path(scratch, "tree"), Path(scratch, "image")
-        tree.mkdir()
-        (tree / name).write_text(text)
-        content = read_tree(tree)
-        size = ext4.needed_bytes(content)
+        top, image = Path(scratch, "tree"), Path(scratch, "image")
+        top.mkdir()
+        (top / name).write_text(text)
+        tree = read_tree(top)
+        size = ext4.needed_bytes(tree)
         how = ext4.Format(size_bytes=size, uuid=UUID(int=1), made_at=1_700_000_000)
-        ext4.build_file_system(content, image, how)
+        ext4.build_file_system(tree, image, how)
         return image.read_bytes()
 
 

@@ -14,7 +14,17 @@ import click
 from repo_tools.errors import RepoToolsError
 from repo_tools.filesystems import Kind
 from repo_tools.image.options import print_line
-from repo_tools.images import SALT, BootContent, Codec, Recipe, SystemImages, build_images, compress
+from repo_tools.images import (
+    BOOT_NAME,
+    HASH_NAME,
+    SALT,
+    BootContent,
+    Codec,
+    Recipe,
+    SystemImages,
+    build_images,
+    compress,
+)
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.layout import refuse_oversized
 from repo_tools.telling import telling
@@ -25,6 +35,11 @@ from updog.units import size
 FACTS: Final = "images.json"
 """In a directory of images: what they are. Marks the directory as one that may be replaced."""
 
+_OWN_NAMES: Final = {FACTS} | {
+    f"{name}{suffix}"
+    for name in (BOOT_NAME, HASH_NAME, *(f"root.{kind}" for kind in Kind))
+    for suffix in ("", *(f".{codec}" for codec in Codec))
+}
 _DEFAULT_TIME: Final = 1_767_225_600
 """2026-01-01 in UTC: images must not depend on the day."""
 _NO_CODEC: Final = "none"
@@ -186,9 +201,10 @@ def _refuse_place(out_dir: Path, trees: list[Path], *, force: bool) -> None:
             raise RepoToolsError(
                 f"{out_dir} lies in {tree}, of which images are made: name another"
             )
-    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+    names = {path.name for path in out_dir.iterdir()} if out_dir.is_dir() else {out_dir.name}
+    if not out_dir.exists() or not names:
         return
-    if not (out_dir / FACTS).is_file():
+    if FACTS not in names or not names <= _OWN_NAMES:
         raise RepoToolsError(
             f"{out_dir} holds something else than images of an earlier build: name a new directory"
         )

@@ -19,7 +19,7 @@ from repo_tools.ext4 import read_file
 from repo_tools.filesystems import Kind
 from repo_tools.images import load_images
 from repo_tools.layout import plan
-from repo_tools.programs import find_own_command
+from repo_tools.programs import find_own_command, find_program
 from tests.helpers.accounts import as_somebody_else, as_somebody_ordinary
 from tests.unit.repo_tools.machines import run
 from tests.unit.repo_tools.test_filesystems import copy_in_order
@@ -89,13 +89,20 @@ def test_stdout_holds_one_document_or_a_line_an_image(place: Path) -> None:
     assert lines == ["Boot", "Root", "Hash", "Digest"]
 
 
-def under(conditions: str, command: list[str]) -> list[str]:
-    """Return a command line that runs another under other conditions."""
-    faketime = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    if faketime is None:
+def a_year_later(place: Path, command: list[str]) -> list[str]:
+    """Return a command line that runs another on another day, with other habits and places."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
         pytest.skip("libfaketime is not installed: builds on two days were not compared")
-    later = f"env LD_PRELOAD={faketime} FAKETIME=+400d TZ=Asia/Tokyo LC_ALL=C HOME=/nowhere"
-    return ["sh", "-c", f'umask {conditions}; exec {later} "$@"', "sh", *command]
+    later = f"env LD_PRELOAD={library} FAKETIME=+400d"
+    # The programs that are called see nothing of the caller's environment but its PATH.
+    wrappers = place / "wrappers"
+    wrappers.mkdir()
+    for name in ("mke2fs", "debugfs", "mkfs.erofs"):
+        (wrappers / name).write_text(f'#!/bin/sh\nexec {later} {find_program(name)} "$@"\n')
+        (wrappers / name).chmod(0o755)
+    habits = f"PATH={wrappers}:$PATH TZ=Asia/Tokyo LC_ALL=C HOME=/nowhere"
+    return ["sh", "-c", f'umask 077; exec {later} {habits} "$@"', "sh", *command]
 
 
 @pytest.mark.root
@@ -113,7 +120,7 @@ def test_two_builds_are_the_same_on_any_day_for_any_user_in_any_order(
     copy.chmod(0o777)
     command = [str(find_own_command("repo-tools")), *arguments(copy, "--root-format", kind)]
     elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname other; exec "$@"', "sh"]
-    subprocess.run([*elsewhere, *as_somebody_else(under("077", command))], check=True)
+    subprocess.run([*elsewhere, *as_somebody_else(a_year_later(place, command))], check=True)
     assert contents(copy / "out") == first
 
 
@@ -220,6 +227,10 @@ def test_what_else_is_in_the_way_is_not_replaced(place: Path) -> None:
     built(place)
     done = run("repo-tools", *arguments(place))
     assert "holds images already: --force replaces them" in done.stderr
+    (place / "out/notes").touch()
+    done = run("repo-tools", *arguments(place, "--force"))
+    assert "holds something else than images of an earlier build" in done.stderr
+    assert (place / "out/notes").exists()
 
 
 def test_force_replaces_an_earlier_build_as_a_whole(place: Path) -> None:
