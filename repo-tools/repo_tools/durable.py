@@ -27,6 +27,25 @@ def place_durably(temporary: Path, path: Path) -> None:
     _flush(path.parent)
 
 
+def create_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Make a file that is not there yet, atomically and flushed to the disk.
+
+    Raises:
+        FileExistsError: it is there; it stays as it is.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
+        _flush(temporary)
+        # Unlike a rename, a link never takes the place of a file.
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
