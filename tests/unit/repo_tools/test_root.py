@@ -608,6 +608,24 @@ def test_show_has_nothing_to_show(tmp_path: Path) -> None:
     assert "No such file or directory" in done.failure
 
 
+def test_a_hostile_file_cannot_steer_the_terminal_that_shows_it(
+    publisher: PublisherDirectory, tmp_path: Path
+) -> None:
+    publisher.root("rotate")
+    document = json.loads(publisher.draft.read_bytes())
+    signed, hostile = document["root"]["signed"], "\x1b]0;x\u202e"
+    keyid = signed["roles"]["root"]["keyids"].pop()
+    signed["roles"]["root"]["keyids"].append(hostile)
+    signed["keys"][hostile] = signed["keys"].pop(keyid)
+    signed[hostile] = hostile
+    copy = tmp_path / "copy.json"
+    copy.write_text(json.dumps(document))
+    code, printed, seen = in_a_terminal(tmp_path, "root", "show", copy, answers=[])
+    assert (code, seen) == (0, "")
+    assert printed.isascii()
+    assert "\x1b" not in printed
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
