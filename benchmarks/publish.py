@@ -8,24 +8,24 @@ both.
     python -m benchmarks.publish [MIB [RUNS]]
 """
 
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from benchmarks.install import fill_root
+from benchmarks.measure import Taken, median_ratio, run, take_turns
+from benchmarks.scene import fill_root
 from benchmarks.startup import BIN
 from repo_tools import ext4
 from repo_tools.cmdline import FILE_NAME, format_command_line
 from repo_tools.images import build_hash_image
 from repo_tools.keys import KeyDirectory
 from repo_tools.repository import create_repository
+from repo_tools.tree import read_tree
 
 BAR: Final = 1.3
 _COMPRESS: Final = """\
@@ -47,20 +47,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         images = make_images(directory / "images", size_mib)
-        own, other = [], []
-        for number in range(runs):
-            other.append(seconds([sys.executable, "-c", _COMPRESS, *map(str, images)]))
-            own.append(seconds(prepared(directory / str(number), images[0].parent)))
-            shutil.rmtree(directory / str(number))
-    ratio = statistics.median(a / b for a, b in zip(own, other, strict=True))
+        compress = [sys.executable, "-c", _COMPRESS, *map(str, images)]
+        taken = take_turns(
+            {"publish": lambda: publish(directory), "compress": lambda: run(compress)}, runs
+        )
+    own, other = ([each.seconds for each in taken[name]] for name in ("publish", "compress"))
+    peak_mib = max(each.peak_mib for each in taken["publish"])
     print(
         f"\nreference: the same library, level and workers; {size_mib} MiB, {runs} pairs, elapsed"
     )
-    print(f"{'command':<32} {'s':>6} {'compress':>13} {'ratio':>6} {'bar':>5}")
-    print(
-        f"{'repo-tools publish':<32} {statistics.median(own):6.1f} "
-        f"{statistics.median(other):13.1f} {ratio:6.2f} {BAR:5.2f}"
-    )
+    print(f"{'command':<32} {'s':>6} {'compress':>13} {'ratio':>6} {'bar':>5} {'MiB':>5}")
+    medians = f"{statistics.median(own):6.1f} {statistics.median(other):13.1f}"
+    ratio = f"{median_ratio(own, other):6.2f} {BAR:5.2f}"
+    print(f"{'repo-tools publish':<32} {medians} {ratio} {peak_mib:5.0f}")
+
+
+def publish(directory: Path) -> Taken:
+    """Publish the release with a new publisher, who is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        return run(prepared(Path(name), directory / "images"))
 
 
 def make_images(directory: Path, size_mib: int) -> list[Path]:
@@ -71,15 +76,15 @@ def make_images(directory: Path, size_mib: int) -> list[Path]:
     fill_root(root, size_mib)
     table = build_hash_image(root, tree)
     (boot_tree / FILE_NAME.lstrip("/")).write_text(format_command_line(table))
-    (boot_tree / "vmlinuz").write_bytes(root.read_bytes()[: 8 << 20])
+    with root.open("rb") as file:
+        (boot_tree / "vmlinuz").write_bytes(file.read(8 << 20))
     how = ext4.Format(size_bytes=16 << 20, uuid=UUID(int=1), made_at=1)
-    ext4.build_file_system(boot_tree, boot, how)
+    ext4.build_file_system(read_tree(boot_tree), boot, how)
     return [root, tree, boot]
 
 
 def prepared(directory: Path, images: Path) -> list[str]:
     """Draft the release for a new publisher, and return the command that publishes it."""
-    directory.mkdir()
     keys = KeyDirectory(path=directory / "keys")
     keys.generate()
     create_repository(directory / "repository", keys, now=datetime.now(UTC))
@@ -93,13 +98,6 @@ def prepared(directory: Path, images: Path) -> list[str]:
         stdout=subprocess.DEVNULL,
     )
     return [tools, "publish", *publisher]
-
-
-def seconds(command: list[str]) -> float:
-    """Run a command and return how long it took."""
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ everything else that would only be noticed by a machine.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,20 @@ from typing import Final
 
 from semver import Version
 
-from repo_tools import ext4, layout
+from repo_tools import filesystems, vouching
 from repo_tools.changes import AddRelease, ReleaseFiles, Schedule, SourceFile
-from repo_tools.cmdline import FILE_NAME, VerityTable, parse_command_line
-from repo_tools.errors import RepoToolsError
+from repo_tools.cmdline import VerityTable
+from repo_tools.errors import FileSystemError, RepoToolsError, VouchingError
 from repo_tools.images import Codec, SystemImages
+from repo_tools.layout import refuse_oversized
 from updog.errors import UpdogError
+from updog.host import read_host
+from updog.install import find_bad_block
 from updog.names import is_identifier, is_target_name, quoted
-from updog.units import size
+from updog.partition import open_for_reading
 from updog.verity import BLOCK_BYTES, TreeReader
 
-_CHUNK_BYTES: Final = 1 << 20
-_ROOT_NAMES: Final = ("root.ext4", "root.erofs")
+_OS_RELEASES: Final = ("/etc/os-release", "/usr/lib/os-release")
 _COMPRESSED: Final = (".lz4", ".zst")
 
 
@@ -48,23 +51,6 @@ class Release:
     images: SystemImages
 
 
-def find_images(directory: Path) -> ImagePaths:
-    """Return the images that a build left in a directory.
-
-    Raises:
-        RepoToolsError: one is missing, or there are two root images.
-    """
-    roots = [directory / name for name in _ROOT_NAMES if (directory / name).exists()]
-    found = ImagePaths(
-        boot=directory / "boot.ext4",
-        root=roots[0] if roots else directory / _ROOT_NAMES[0],
-        hash=directory / "root.verity",
-    )
-    if len(roots) > 1:
-        raise RepoToolsError(f"{directory} holds {' and '.join(_ROOT_NAMES)}: say --root FILE")
-    return found
-
-
 def check_images(
     paths: ImagePaths, *, disk_mib: int | None, trusts_boot: bool = False
 ) -> SystemImages:
@@ -82,11 +68,42 @@ def check_images(
         if not path.is_file():
             raise RepoToolsError(f"no image {path}")
     if disk_mib is not None:
-        _refuse_large(paths, disk_mib)
-    table = _prove_root(paths)
-    if not trusts_boot:
-        _prove_boot(paths.boot, table)
+        refuse_oversized({"boot": paths.boot, "root": paths.root, "hash": paths.hash}, disk_mib)
+    try:
+        table = _prove(paths, trusts_boot=trusts_boot)
+        _refuse_other_length(paths.root, table)
+    except (RepoToolsError, UpdogError) as error:
+        raise RepoToolsError(
+            f"the images {paths.boot}, {paths.root} and {paths.hash} do not belong together: "
+            f"{error}; build them anew"
+        ) from error
     return SystemImages(boot=paths.boot, root=paths.root, hash=paths.hash, table=table)
+
+
+def refuse_other_release(release: Release) -> None:
+    """Refuse a root image that calls itself another release, where it says what it is.
+
+    Its machines would take the same release again, or roll it back, for ever.
+
+    Raises:
+        RepoToolsError: variant or version differ.
+    """
+    root = vouching.whole(release.images.root)
+    for name in _OS_RELEASES:
+        try:
+            data = filesystems.read_file(root, name)
+        except FileSystemError:  # no such file, or another file system
+            continue
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            host = read_host(Path(file.name), arch=release.arch)
+        if (host.variant, host.version) != (release.variant, release.version):
+            raise RepoToolsError(
+                f"{name} in {root.path} says that it is {host.variant} {host.version}, "
+                f"not {release.variant} {release.version}"
+            )
+        return
 
 
 def add_release(  # noqa: PLR0913 -- each may be said of a release
@@ -182,63 +199,34 @@ def _release_files(release: Release, codec: Codec) -> ReleaseFiles:
     )
 
 
-def _refuse_large(paths: ImagePaths, disk_mib: int) -> None:
-    sizes = {planned.label: planned.size_mib for planned in layout.plan(disk_mib)}
-    for role, path in {"BOOT": paths.boot, "ROOT": paths.root, "HASH": paths.hash}.items():
-        room, needed = sizes[f"BOTTLEROCKET-{role}-A"] << 20, path.stat().st_size
-        if needed > room:
-            raise RepoToolsError(
-                f"{path} has {size(needed)}, the {role.lower()} partition of a disk of {disk_mib} "
-                f"MiB only {size(room)}"
-            )
-
-
-def _prove_root(paths: ImagePaths) -> VerityTable:
-    """Check every block of a root image against its hash tree."""
-    with paths.root.open("rb") as root, paths.hash.open("rb") as tree:
-
-        def read(offset: int, length: int) -> bytes:
-            tree.seek(offset)
-            return tree.read(length)
-
-        try:
-            reader = TreeReader(read, length_bytes=paths.hash.stat().st_size)
-            bad = _first_bad_block(reader, paths.root)
-        except UpdogError as error:
-            raise RepoToolsError(f"{paths.hash} vouches for no root image: {error}") from error
-        if bad is None and root.seek(0, 2) != reader.superblock.data_bytes:
-            bad = root.tell() // BLOCK_BYTES
+def _prove_tree(paths: ImagePaths) -> VerityTable:
+    """Check every block of a root image against its hash tree, whatever boots it."""
+    tree, root = vouching.whole(paths.hash), vouching.whole(paths.root)
+    with open_for_reading(tree) as hashes, open_for_reading(root) as data:
+        reader = TreeReader(hashes.read, length_bytes=tree.length_bytes)
+        bad = find_bad_block(data, reader)
     if bad is not None:
-        raise RepoToolsError(
-            f"{paths.hash} does not vouch for {paths.root}: they differ from block {bad} on; "
-            "build both anew"
-        )
+        raise VouchingError(f"block {bad} of the root image is not the one in its hash tree")
     superblock = reader.superblock
     return VerityTable(
         data_blocks=superblock.data_blocks, root_digest=reader.root_digest, salt=superblock.salt
     )
 
 
-def _first_bad_block(reader: TreeReader, root: Path) -> int | None:
-    with root.open("rb") as file:
-        block = 0
-        while chunk := file.read(_CHUNK_BYTES):
-            bad = reader.first_bad_block(block, chunk)
-            if bad is not None:
-                return bad
-            block += len(chunk) // BLOCK_BYTES
-    return None
+def _prove(paths: ImagePaths, *, trusts_boot: bool) -> VerityTable:
+    if trusts_boot:
+        return _prove_tree(paths)
+    return vouching.verify(
+        boot=vouching.whole(paths.boot),
+        root=vouching.whole(paths.root),
+        hash_image=vouching.whole(paths.hash),
+    )
 
 
-def _prove_boot(boot: Path, table: VerityTable) -> None:
-    """Check that a boot image boots this root image and no other."""
-    text = ext4.read_file(boot, FILE_NAME).decode("utf-8", "replace")
-    try:
-        found = parse_command_line(text)
-    except RepoToolsError as error:
-        raise RepoToolsError(f"{FILE_NAME.lstrip('/')} in {boot}: {error}") from error
-    if found != table:
-        raise RepoToolsError(
-            f"{boot} boots a root image of digest {found.root_digest.hex()[:16]}..., this one has "
-            f"{table.root_digest.hex()[:16]}...: build both anew"
+def _refuse_other_length(root: Path, table: VerityTable) -> None:
+    length = root.stat().st_size
+    if length != table.data_blocks * BLOCK_BYTES:
+        raise VouchingError(
+            f"the root image has {length} bytes, its hash tree is of one of "
+            f"{table.data_blocks * BLOCK_BYTES}"
         )

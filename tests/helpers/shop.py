@@ -9,9 +9,10 @@ from click.testing import CliRunner, Result
 
 from repo_tools.cli import cli
 from repo_tools.errors import RepoToolsError
-from repo_tools.images import build_images
+from repo_tools.images import BootContent, Recipe, build_images
 from repo_tools.keys import KeyDirectory
 from repo_tools.repository import PublishedRepository, create_repository
+from repo_tools.tree import read_tree
 from updog.manifest import Manifest, parse_manifest
 from updog.metadata import Repository
 from updog.transport import Transport
@@ -19,14 +20,15 @@ from updog.transport import Transport
 VARIANT, ARCH = "shop", "x86_64"
 
 
-def build_small_images(directory: Path, content: str) -> Path:
+def build_small_images(directory: Path, content: str, *, name: str = "content") -> Path:
     """Build the three images of a system that consists of one file."""
     root, boot = directory / "root", directory / "boot"
     for tree in (root, boot):
         tree.mkdir(parents=True)
-    (root / "content").write_text(content)
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(content)
     (boot / "vmlinuz").write_text("a kernel")
-    build_images(root, boot, directory, made_at=1)
+    build_images(read_tree(root), BootContent(tree=boot), directory, Recipe(made_at=1))
     return directory
 
 

@@ -131,9 +131,11 @@ def test_images_that_do_not_belong_together_are_refused(
     first, second = images["first"], images["second"]
     words = ["release", "add", "1.1.0", *publisher.release_words(first)]
     other_tree: list[str | Path] = ["--hash", second / "root.verity"]
-    assert "does not vouch for" in publisher.refusal(*words, *other_tree)
+    assert "do not belong together" in publisher.refusal(*words, *other_tree)
     other_boot: list[str | Path] = ["--boot", second / "boot.ext4"]
-    assert "boots a root image of digest" in publisher.refusal(*words, *other_boot)
+    assert "do not belong together: the hash image has the root digest" in publisher.refusal(
+        *words, *other_boot
+    )
     assert "Images" in publisher.do(*words, *other_boot, "--trust-boot", "--dry-run")
     assert "no image" in publisher.refusal(*words, "--root", first / "nothing")
 
@@ -144,9 +146,9 @@ def test_a_root_image_that_is_longer_than_its_tree_is_refused(
     longer = tmp_path / "root.ext4"
     longer.write_bytes((images["first"] / "root.ext4").read_bytes() + bytes(4096))
     words = [*publisher.release_words(images["first"]), "--root", longer]
-    assert "does not vouch for" in publisher.refusal("release", "add", "1.1.0", *words)
+    assert "do not belong together" in publisher.refusal("release", "add", "1.1.0", *words)
     longer.write_bytes((images["first"] / "root.ext4").read_bytes()[:-4096])
-    assert "does not vouch for" in publisher.refusal("release", "add", "1.1.0", *words)
+    assert "do not belong together" in publisher.refusal("release", "add", "1.1.0", *words)
 
 
 def test_an_image_larger_than_its_partition_is_refused(
@@ -155,10 +157,19 @@ def test_an_image_larger_than_its_partition_is_refused(
     large = tmp_path / "boot.ext4"
     large.write_bytes((images["first"] / "boot.ext4").read_bytes() + bytes(8 << 20))
     words = [*publisher.release_words(images["first"]), "--boot", large, "--disk-mib", "256"]
-    assert (
-        "boot.ext4 has 11 MiB, the boot partition of a disk of 256 MiB only 8.0 MiB"
-        in publisher.refusal("release", "add", "1.1.0", *words)
+    assert "the boot image has 11534336 bytes, its partition on a disk of 256 MiB only 8388608" in (
+        publisher.refusal("release", "add", "1.1.0", *words)
     )
+
+
+def test_a_root_image_that_calls_itself_another_release_is_refused(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    os_release = "VARIANT_ID=shop\nVERSION_ID=1.2.0\n"
+    images = build_small_images(tmp_path / "build", os_release, name="etc/os-release")
+    said = publisher.refusal("release", "add", "1.1.0", *publisher.release_words(images))
+    assert "says that it is shop 1.2.0, not shop 1.1.0" in said
+    assert "they belong together" in publisher.add("1.2.0", images)
 
 
 def test_an_image_that_changed_after_it_was_added_is_not_published(

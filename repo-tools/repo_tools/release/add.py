@@ -9,7 +9,7 @@ from semver import Version
 from repo_tools.changes import AddRelease, Change
 from repo_tools.draft import load_draft, read_catalogue
 from repo_tools.errors import RepoToolsError
-from repo_tools.images import Codec
+from repo_tools.images import Codec, find_images
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.options import parse_version_value, print_line, version_argument
 from repo_tools.policy import load_policy
@@ -20,8 +20,8 @@ from repo_tools.sources import (
     Release,
     add_release,
     check_images,
-    find_images,
     find_migrations,
+    refuse_other_release,
 )
 from repo_tools.waves.options import read_schedule, start_option
 from repo_tools.workspace import Outcome, Target, change_options, make
@@ -78,7 +78,13 @@ Examples:
     show_default=True,
     help="lz4 for machines of the cloned system.",
 )
-@click.option("--disk-mib", type=click.IntRange(1), help="Check that images fit such a disk.")
+@click.option(
+    "--disk-mib",
+    "--disk-size-mib",
+    "disk_mib",
+    type=click.IntRange(1),
+    help="Check that images fit such a disk.",
+)
 @click.option(
     "--trust-boot",
     is_flag=True,
@@ -114,8 +120,10 @@ def command(  # noqa: PLR0913 -- one parameter an option
     images = check_images(
         _paths(directory, boot, root, tree), disk_mib=disk_mib, trusts_boot=trust_boot
     )
+    release = Release(variant=variant, arch=arch, version=version, images=images)
+    refuse_other_release(release)
     change = add_release(
-        Release(variant=variant, arch=arch, version=version, images=images),
+        release,
         codec={"zstd": Codec.ZSTD, "lz4": Codec.LZ4}[compression],
         schedule=schedule,
         follows=follows,
@@ -136,11 +144,9 @@ def _paths(
     directory: Path | None, boot: Path | None, root: Path | None, tree: Path | None
 ) -> ImagePaths:
     """Return where the images are, or end with a usage error."""
-    found = find_images(directory) if directory and not (boot and root and tree) else None
-    boot, root, tree = (
-        given or (getattr(found, name) if found else None)
-        for name, given in {"boot": boot, "root": root, "hash": tree}.items()
-    )
+    if directory is not None and not (boot and root and tree):
+        found = find_images(directory)
+        boot, root, tree = boot or found[0], root or found[1], tree or found[2]
     if boot is None or root is None or tree is None:
         raise click.UsageError("say where the images are: --images DIR, or --boot --root --hash")
     return ImagePaths(boot=boot, root=root, hash=tree)

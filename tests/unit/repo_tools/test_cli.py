@@ -13,7 +13,7 @@ from repo_tools.playground.place import Playground
 from repo_tools.programs import find_own_command
 from tests.unit.repo_tools.machines import run
 
-GROUPS = ("key", "max_version", "migrations", "playground", "release", "root", "waves")
+GROUPS = ("image", "key", "max_version", "migrations", "playground", "release", "root", "waves")
 COMMANDS = [
     [],
     ["key"],
@@ -42,7 +42,15 @@ COMMANDS = [
     ["publish"],
     ["refresh"],
     ["check-expirations"],
+    ["image"],
+    ["image", "build"],
+    ["image", "disk"],
+    ["image", "inspect"],
+    ["clone"],
+    ["export"],
+    ["import"],
     ["serve"],
+    ["validate"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
@@ -50,6 +58,7 @@ COMMANDS = [
     ["playground", "release"],
     ["playground", "serve"],
     ["playground", "status"],
+    ["simulate"],
 ]
 
 
@@ -66,7 +75,7 @@ def test_help_does_not_wait_for_libraries_that_it_does_not_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert {"tuf", "cryptography", "parted", "requests"}.isdisjoint(done.stdout.split())
+    assert {"tuf", "cryptography", "parted", "requests", "numpy"}.isdisjoint(done.stdout.split())
 
 
 def test_the_version_is_told() -> None:
