@@ -5,6 +5,7 @@ directory flushed, so that a reader sees the old bytes or the new and a power cu
 """
 
 import os
+import secrets
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".partial"
@@ -33,8 +34,8 @@ def create_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         FileExistsError: it is there; it stays as it is.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    temporary.unlink(missing_ok=True)
+    # A name of its own: two who make the same file at once must not give it each other's content.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)

@@ -33,5 +33,7 @@ def key(**_shared: object) -> None:
     Keys in a PKCS #11 device or a cloud's key service are made with the tools of those; commands
     take them by a signer URI like hsm:2?label=TOKEN, awskms:ARN, gcpkms:NAME,
     azurekms://VAULT.vault.azure.net/keys/NAME/VERSION or hv:NAME/VERSION. Each needs an extra of
-    this package: hsm, aws, gcp, azure, vault.
+    this package: hsm, aws, gcp, azure, vault. The library of a device is named by PYKCS11LIB; its
+    PIN is asked for, or taken from REPO_TOOLS_PIN. Key services take their settings from the
+    environment as their own tools do. envvar:NAME is a PEM key in an environment variable.
     """

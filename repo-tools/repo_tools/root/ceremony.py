@@ -183,7 +183,10 @@ def signed_by(draft: Draft, signer: Signer, *, what: str) -> Draft:
     root = Metadata(draft.root.signed, dict(draft.root.signatures))
     signature = sign(root, signer)
     if not _is_valid(signature, key, root.signed_bytes):
-        raise RepoToolsError(f"{what} signed with another key than root metadata lists")
+        raise RepoToolsError(
+            f"the signature by {what} does not verify with its public key {short(keyid)}; "
+            f"nothing was signed"
+        )
     return Draft(previous=draft.previous, root=root)
 
 

@@ -17,7 +17,7 @@ from tuf.api.metadata import Root
 from repo_tools.errors import RepoToolsError
 from repo_tools.keyfiles import describe, require_usable
 from repo_tools.policy import ROLES
-from updog.names import quoted
+from updog.names import printable, quoted
 
 MOST_BYTES: Final = 500_000
 """python-tuf and tough read no root that is larger than 512000 and 1048576 bytes."""
@@ -170,8 +170,8 @@ def _key_line(root: Root, role: str, keyid: str) -> str:
 
 
 def short(keyid: str) -> str:
-    """Return enough of a key's id for people."""
-    return keyid[:SHOWN_DIGITS].encode("ascii", "backslashreplace").decode("ascii")
+    """Return enough of a key's id for people; in a file from elsewhere it may be anything."""
+    return printable(keyid[:SHOWN_DIGITS])
 
 
 def moment(when: datetime) -> str:

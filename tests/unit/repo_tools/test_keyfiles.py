@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -146,10 +145,3 @@ def test_one_key_cannot_pass_for_two() -> None:
 def test_keys_are_described_in_a_word_or_two() -> None:
     kinds = [describe(generate(kind).public_key) for kind in KeyKind]
     assert kinds == ["ed25519", "ecdsa", "rsa 3072"]
-
-
-def test_a_key_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "ann.pem"
-    os.mkfifo(tmp_path / "ann.pem.partial")  # what a killed run may have left
-    write_keys([(path, generate(KeyKind.ED25519))], passphrase=None)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["ann.pem", "ann.pub"]

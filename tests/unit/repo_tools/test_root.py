@@ -1,6 +1,7 @@
 """Roots and their ceremony, through the commands."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.metadata import Metadata, Root
 
 from repo_tools.durable import write_durably
@@ -354,6 +356,33 @@ def test_a_stranger_cannot_sign(publisher: PublisherDirectory) -> None:
     assert publisher.state() == before
 
 
+def test_a_signature_that_does_not_verify_is_not_kept(publisher: PublisherDirectory) -> None:
+    publisher.root("rotate")
+    draft = parse_draft(publisher.draft.read_bytes(), what="it")
+    signer = load_signer(f"file:{publisher.key('ann')}", passphrases=Passphrases())
+
+    with pytest.raises(RepoToolsError, match="the signature by hsm:2 does not verify with its pub"):
+        signed_by(draft, _HashingTwice(signer), what="hsm:2")
+
+
+class _HashingTwice(Signer):
+    """A device that is driven wrongly, as one simulator of a key service is."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    @property
+    def public_key(self) -> Key:
+        return self._signer.public_key
+
+    @classmethod
+    def from_priv_key_uri(cls, *_: object) -> Signer:
+        raise NotImplementedError
+
+    def sign(self, payload: bytes) -> Signature:
+        return self._signer.sign(hashlib.sha256(payload).digest())
+
+
 def test_nothing_is_signed_unless_somebody_agrees(publisher: PublisherDirectory) -> None:
     publisher.root("rotate")
     before = publisher.state()
@@ -577,6 +606,24 @@ def test_show_has_nothing_to_show(tmp_path: Path) -> None:
     assert "no publisher.toml in" in done.failure
     done = tools("root", "show", tmp_path / "nowhere")
     assert "No such file or directory" in done.failure
+
+
+def test_a_hostile_file_cannot_steer_the_terminal_that_shows_it(
+    publisher: PublisherDirectory, tmp_path: Path
+) -> None:
+    publisher.root("rotate")
+    document = json.loads(publisher.draft.read_bytes())
+    signed, hostile = document["root"]["signed"], "\x1b]0;x\u202e"
+    keyid = signed["roles"]["root"]["keyids"].pop()
+    signed["roles"]["root"]["keyids"].append(hostile)
+    signed["keys"][hostile] = signed["keys"].pop(keyid)
+    signed[hostile] = hostile
+    copy = tmp_path / "copy.json"
+    copy.write_text(json.dumps(document))
+    code, printed, seen = in_a_terminal(tmp_path, "root", "show", copy, answers=[])
+    assert (code, seen) == (0, "")
+    assert printed.isascii()
+    assert "\x1b" not in printed
 
 
 @settings(
