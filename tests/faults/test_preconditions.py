@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from semver import Version
 
+from repo_tools.draft import read_catalogue
 from repo_tools.playground.place import find_playground
-from repo_tools.releases import read_manifest
 from repo_tools.repository import publishing
 from tests.faults.conftest import EXPLORES_ALL, GROUNDS, Ground, on_a_loop_device
 from tests.helpers.disk_tools import disk_tool
@@ -177,7 +177,7 @@ def publish_migrations(machine: Machine, length: int) -> None:
     keys = find_playground(machine.directory).keys
     step = (Version.parse("1.0.0"), Version.parse("1.1.0"))
     with publishing(machine.repository, keys, now=datetime.now(UTC)) as publication:
-        manifest = read_manifest(publication)
+        manifest = read_catalogue(publication).manifest
         publication.add_bytes("large.lz4", os.urandom(length))
         changed = replace(manifest, migrations={**manifest.migrations, step: ("large.lz4",)})
         publication.add_bytes("manifest.json", serialise(changed))
