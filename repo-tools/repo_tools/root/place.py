@@ -129,7 +129,7 @@ def place(repository: Path, draft: Draft, *, now: datetime, before_publish: bool
         draft: what was signed.
         now: an expiry must be later.
         before_publish: put it in place although it does not vouch for what is published now, so
-            that clients refuse all of it until the next publish.
+            that clients refuse all of it until it is signed anew.
 
     Raises:
         RepoToolsError: clients would refuse it; the repository is as it was.
@@ -229,6 +229,11 @@ def _unvouched(repository: Path, root: Root) -> dict[str, UnsignedMetadataError]
     return found
 
 
+def is_vouched(repository: Path, root: Root) -> bool:
+    """Tell whether the keys of a root have signed all that is published."""
+    return not _unvouched(repository, root)
+
+
 def _require_vouched(repository: Path, root: Root) -> None:
     """Clients ask for the root first: what it does not vouch for is lost to them at once."""
     for role, error in _unvouched(repository, root).items():
@@ -237,5 +242,5 @@ def _require_vouched(repository: Path, root: Root) -> None:
             f"published ({error}), so that clients would refuse it: name the old and the new keys "
             f"in [keys] of publisher.toml and run `repo-tools root sign` again, which has both "
             f"sign it; where an old key is lost or stolen, add `--before-publish`, and run "
-            f"`repo-tools refresh` at once"
+            f"`repo-tools refresh --all` at once"
         ) from error
