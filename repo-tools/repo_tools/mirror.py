@@ -12,8 +12,6 @@ once. What stands there but cannot be read is replaced. Removes nothing: what ol
 may still be asked for.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from tuf.api.metadata import Root
 from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.offer import TIMESTAMP, Offer, parse, parse_root
+from repo_tools.repository import held
 from updog.errors import ImageError, TrustError
 from updog.files import read_small_file
 from updog.floor import ROLES, AcceptedRole, Floor, find_rollback
@@ -162,27 +161,12 @@ def writing(directory: Path) -> Iterator[Mirror]:
     for path in made:
         path.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(directory / "metadata"):
+        with held(directory):
             yield Mirror(directory)
     finally:
         for path in reversed(made):
             with suppress(OSError):  # it is not empty: it stays
                 path.rmdir()
-
-
-@contextmanager
-def _locked(metadata: Path) -> Iterator[None]:
-    """Hold the lock that publishers of this repository take too."""
-    descriptor = os.open(metadata, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"another writer is at work on {metadata.parent}: try again when it is done"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 def _as_floor(versions: RoleVersions, root: Root, *, accepted_at: datetime | None = None) -> Floor:

@@ -12,9 +12,7 @@ build on metadata that somebody else has changed: whatever stands there is signe
 publish, so it must be what the repository's keys had signed.
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -44,6 +42,7 @@ from tuf.repository import Repository
 from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.keys import KEYS_PER_ROLE
+from repo_tools.lock import holding
 from repo_tools.policy import DEFAULT_LIFETIMES, ONLINE_ROLES
 from repo_tools.signers import sign
 from updog.names import is_target_name
@@ -192,7 +191,7 @@ def _held(
     takes_over: bool = False,
 ) -> Iterator["Publication"]:
     """Hold a repository against other publishers without publishing anything at the end."""
-    with _locked(directory):
+    with held(directory):
         publication = Publication(directory, keys=keys, now=now, lifetimes=lifetimes)
         publication.published.require_signed(by_earlier_root=takes_over)
         try:
@@ -202,25 +201,17 @@ def _held(
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(directory / "metadata", os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise RepoToolsError(f"no repository in {directory}: {error.strerror}") from error
-    try:
-        _lock(descriptor, directory)
+def held(directory: Path) -> Iterator[None]:
+    """Hold a repository, whatever writes to it: a publish, a ceremony or a mirror.
+
+    Raises:
+        RepoToolsError: there is none, or somebody else holds it.
+    """
+    metadata = directory / "metadata"
+    if not metadata.is_dir():
+        raise RepoToolsError(f"no repository in {directory}: it has no directory metadata")
+    with holding(metadata, taken=f"another command writes to {directory}"):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"another publisher is at work on {directory}: try again when it is done"
-        ) from error
 
 
 class PublishedRepository:
@@ -404,10 +395,6 @@ class Publication:
         if name in self._staged:
             return self._staged[name].path.read_bytes()
         return self.published.read(name)
-
-    def has(self, name: str) -> bool:
-        """Tell whether there will be a target of this name."""
-        return name in self._staged or self.published.find(name) is not None
 
     def holds(self, name: str, *, uncompressed_sha256: str) -> bool:
         """Tell whether a target is published already that unpacks to these bytes."""

@@ -171,7 +171,7 @@ def test_a_target_staged_in_this_publication_is_read_before_the_published_one(
 def test_a_second_publisher_is_turned_away(publisher: Publisher) -> None:
     with publishing(publisher.directory, publisher.keys, now=NOW):
         before = publisher.files()
-        with pytest.raises(RepoToolsError, match="another publisher is at work on"):
+        with pytest.raises(RepoToolsError, match="another command writes to on"):
             publisher.publish(a=b"one")
         assert publisher.files() == before
 
@@ -208,7 +208,9 @@ def test_a_name_with_a_directory_cannot_be_a_target(publisher: Publisher) -> Non
 
 def test_a_directory_without_a_repository_is_named(publisher: Publisher, tmp_path: Path) -> None:
     with (
-        pytest.raises(RepoToolsError, match=r"no repository in .*/nowhere: No such file"),
+        pytest.raises(
+            RepoToolsError, match=r"no repository in .*/nowhere: it has no directory metadata"
+        ),
         publishing(tmp_path / "nowhere", publisher.keys, now=NOW),
     ):
         pass
