@@ -17,7 +17,15 @@ import click
 
 from repo_tools.catalogue import Catalogue
 from repo_tools.changes import Change, SelectingChange, apply_changes, naming_version
-from repo_tools.draft import Draft, editing, load_draft, make_changes, read_catalogue, save_draft
+from repo_tools.draft import (
+    Draft,
+    editing,
+    load_draft,
+    make_changes,
+    read_catalogue,
+    refuse_missing_migrations,
+    save_draft,
+)
 from repo_tools.options import publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
@@ -159,11 +167,12 @@ def make(
             before = apply_changes(before, kept, now=now())
         changes = tuple(naming_version(change, before.manifest) for change in changes)
         after = apply_changes(before, changes, now=now())
+        together = changes if target.publish else (*kept, *changes)
+        refuse_missing_migrations(published, together)
         if target.publish and not target.dry_run:
             after = publish_changes(policy, changes, target.passphrase_file)
         if not target.dry_run:
-            left = kept if target.publish else (*kept, *changes)
-            save_draft(policy.draft, Draft(changes=left))
+            save_draft(policy.draft, Draft(changes=kept if target.publish else together))
     return Outcome(place=target.place, before=before, after=after, changes=changes, now=now())
 
 

@@ -202,9 +202,17 @@ def test_an_image_that_changed_after_it_was_added_is_not_published(
             (copies / path.name).write_bytes(path.read_bytes())
     publisher.add("1.1.0", copies)
     (copies / "root.ext4").write_bytes(bytes(4096))
-    assert "has changed since it was added" in publisher.refusal("publish")
+    for options in ((), ("--dry-run",)):
+        assert "has changed since it was added" in publisher.refusal("publish", *options)
     (copies / "root.ext4").unlink()
-    assert "is gone: put it back" in publisher.refusal("publish")
+    for options in ((), ("--dry-run",)):
+        assert "is gone: put it back" in publisher.refusal("publish", *options)
+
+
+def test_a_migration_that_is_nowhere_is_refused_before_it_blocks_the_draft(shop: Publisher) -> None:
+    said = shop.refusal("migrations", "set", "1.1.0", "1.2.0", "mistyped")
+    assert "mistyped is neither a file nor a migration that is published" in said
+    assert "nothing waits" in shop.do("publish")
 
 
 def test_migrations_are_published_with_their_step(shop: Publisher, tmp_path: Path) -> None:
@@ -216,7 +224,7 @@ def test_migrations_are_published_with_their_step(shop: Publisher, tmp_path: Pat
     assert shop.manifest.migrations[step] == ("migrate_v1.2.0_settings.lz4",)
     shop.do("migrations", "set", "1.1.0", "1.2.0", "migrate_v1.2.0_settings.lz4", "--publish")
     assert seen_by_a_machine(shop, tmp_path / "client") == ["1.2.0", "1.1.0"]
-    assert "no target holds migration other.lz4" in shop.refusal(
+    assert "other.lz4 is neither a file nor a migration that is published" in shop.refusal(
         "migrations", "set", "1.1.0", "1.2.0", "other.lz4", "--publish"
     )
 
@@ -400,8 +408,8 @@ def test_what_expires_is_a_table_and_a_failure(aged: Publisher) -> None:
 
 def test_two_publishers_at_once_are_one_line(shop: Publisher) -> None:
     with publishing(shop.repository, shop.keys, now=datetime.now(UTC)):
-        assert "another publisher is at work" in shop.refusal("waves", "pause", "--publish")
-        assert "another publisher is at work" in shop.refusal("refresh")
+        assert "another command writes to" in shop.refusal("waves", "pause", "--publish")
+        assert "another command writes to" in shop.refusal("refresh")
 
 
 def test_keys_that_others_can_read_sign_nothing(shop: Publisher) -> None:
