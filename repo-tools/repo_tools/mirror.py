@@ -85,12 +85,15 @@ class Mirror:
 
     def put_metadata(self, offer: Offer) -> int:
         """Make public what the targets here belong to; return how many files were written."""
-        written = 0
-        for name, data in offer.collected.files.items():
-            if _read(self.metadata / name) != data:
-                write_durably(self.metadata / name, data)
-                written += 1
-        return written
+        outdated = self.outdated_metadata(offer)
+        for name in outdated:
+            write_durably(self.metadata / name, offer.collected.files[name])
+        return len(outdated)
+
+    def outdated_metadata(self, offer: Offer) -> list[str]:
+        """Return the names of the metadata files that differ, in the order of writing them."""
+        files = offer.collected.files
+        return [name for name, data in files.items() if _read(self.metadata / name) != data]
 
     def discard_beginnings(self) -> None:
         """Remove what was begun under names that no client asks for; only the writer may."""

@@ -15,7 +15,7 @@ from repo_tools.draft import (
     save_draft,
 )
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.policy import load_policy
 from repo_tools.repository import PublishedRepository
 from repo_tools.root.options import passphrase_option
@@ -30,7 +30,7 @@ Examples:
   repo-tools publish
   repo-tools publish --publisher /srv/publisher --dry-run""",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@dry_run_option
 @passphrase_option
 @publisher_option
 def command(publisher: Path, *, passphrase_file: Path | None, dry_run: bool) -> None:

@@ -8,7 +8,7 @@ import click
 
 from repo_tools.expiry import Validity, root_warning, validities
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.policy import Policy, load_policy
 from repo_tools.repository import PublishedRepository, refresh, stale_roles
 from repo_tools.root.options import passphrase_option
@@ -31,7 +31,7 @@ Examples:
     is_flag=True,
     help="Sign all of them, however fresh, also what only an earlier root vouches for.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@dry_run_option
 @passphrase_option
 @publisher_option
 def command(

@@ -26,7 +26,7 @@ from repo_tools.draft import (
     refuse_missing_migrations,
     save_draft,
 )
-from repo_tools.options import publisher_option
+from repo_tools.options import dry_run_option, publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
 from repo_tools.releases import select
@@ -125,7 +125,7 @@ def change_options(command: Command) -> Command:
 
     wrapped = cast("Command", with_target)
     for option in (
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        dry_run_option,
         click.option("--publish", is_flag=True, help="Make it public at once, and nothing else."),
         passphrase_option,
         publisher_option,

@@ -11,6 +11,7 @@ from repo_tools.image.options import print_line
 from repo_tools.images import SystemImages, load_images
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.layout import MINIMUM_MIB, create_disk, refuse_oversized, write_image
+from repo_tools.options import dry_run_option
 from repo_tools.telling import telling
 from signpost.disk import Location, read
 from signpost.sets import SetName
@@ -42,7 +43,10 @@ Examples:
     help="Images for set A, as `repo-tools image build` makes them.  [default: left empty]",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
-def command(out: Path, disk_mib: int, *, directory: Path | None, force: bool) -> None:
+@dry_run_option
+def command(
+    out: Path, disk_mib: int, *, directory: Path | None, force: bool, dry_run: bool
+) -> None:
     """Make a disk with the whole partition table in the file OUT.img.
 
     Set A is the one that boots (priority 1, successful), set B is empty and does not. The images
@@ -56,8 +60,9 @@ def command(out: Path, disk_mib: int, *, directory: Path | None, force: bool) ->
             hint = ": --force replaces it" if out.is_file() else " and is no regular file"
             raise RepoToolsError(f"{out} exists{hint}")
         images = _load(directory, disk_mib) if directory else None
-        _make(out, disk_mib, images)
-    _print(out, disk_mib, images)
+        if not dry_run:
+            _make(out, disk_mib, images)
+    _print(out, disk_mib, images, dry_run=dry_run)
 
 
 def _load(directory: Path, disk_mib: int) -> SystemImages:
@@ -81,11 +86,14 @@ def _make(out: Path, disk_mib: int, images: SystemImages | None) -> None:
         place_durably(path, out)
 
 
-def _print(out: Path, disk_mib: int, images: SystemImages | None) -> None:
+def _print(out: Path, disk_mib: int, images: SystemImages | None, *, dry_run: bool) -> None:
     digest = images.table.root_digest.hex() if images else None
     if wants_json():
-        print_json({"disk": str(out), "size_mib": disk_mib, "root_digest": digest})
+        facts = {"disk": str(out), "size_mib": disk_mib, "root_digest": digest}
+        print_json({**facts, "dry_run": dry_run})
         return
     print_line("Disk", f"{out}: {disk_mib} MiB")
     print_line("Set A", f"boots; root digest {digest}" if digest else "empty; it cannot boot")
     print_line("Set B", "empty")
+    if dry_run:
+        print_line("Dry run", "nothing was written")

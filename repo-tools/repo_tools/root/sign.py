@@ -11,12 +11,12 @@ import click
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
 from repo_tools.root.ceremony import Draft, merged, parse_root, signed_by
 from repo_tools.root.change import require_sound
-from repo_tools.root.options import dry_run_option, passphrase_option
+from repo_tools.root.options import passphrase_option
 from repo_tools.root.place import (
     alone,
     draft_path,
