@@ -25,6 +25,7 @@ from repo_tools.errors import RepoToolsError
 from repo_tools.images import compress
 from repo_tools.lock import holding
 from repo_tools.repository import Publication, PublishedRepository, StagedTarget
+from repo_tools.telling import telling
 from updog.manifest import MANIFEST
 
 Clock = Callable[[], datetime]
@@ -55,7 +56,8 @@ def editing(directory: Path) -> Iterator[None]:
     Raises:
         RepoToolsError: another command changes the draft.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    with telling("keep a draft in", directory, left="nothing was changed"):
+        directory.mkdir(parents=True, exist_ok=True)
     with holding(directory, taken=f"another command changes the draft in {directory}"):
         yield
 
@@ -82,8 +84,22 @@ def load_draft(directory: Path, published: PublishedRepository) -> Draft:
     return Draft() if draft.digest == published_draft(published) else draft
 
 
-def save_draft(directory: Path, draft: Draft) -> None:
-    """Write the draft; an empty one leaves no file."""
+def save_draft(directory: Path, draft: Draft, *, left: str) -> None:
+    """Write the draft; an empty one leaves no file.
+
+    Args:
+        directory: of the draft.
+        draft: what it holds from now on.
+        left: what to say of the state if it cannot be written.
+
+    Raises:
+        RepoToolsError: it cannot.
+    """
+    with telling("write the draft in", directory, left=left):
+        _save(directory, draft)
+
+
+def _save(directory: Path, draft: Draft) -> None:
     if draft.changes:
         write_durably(directory / FILE_NAME, _encoded(draft), mode=0o600)
     else:

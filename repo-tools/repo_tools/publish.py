@@ -51,7 +51,7 @@ def command(publisher: Path, *, passphrase_file: Path | None, dry_run: bool) -> 
         if draft.changes and not dry_run:
             publish_changes(policy, draft.changes, passphrase_file)
         if not dry_run:
-            save_draft(policy.draft, Draft())
+            save_draft(policy.draft, Draft(), left="all of it is published")
     _tell(draft, PublishedRepository(policy.repository), dry_run=dry_run)
 
 

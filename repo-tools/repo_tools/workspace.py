@@ -170,9 +170,13 @@ def make(
         together = changes if target.publish else (*kept, *changes)
         refuse_missing_migrations(published, together)
         if target.publish and not target.dry_run:
+            if not waiting:  # A draft that is public already would look new after this publish.
+                save_draft(policy.draft, Draft(), left=_LEFT)
             after = publish_changes(policy, changes, target.passphrase_file)
-        if not target.dry_run:
-            save_draft(policy.draft, Draft(changes=kept if target.publish else together))
+        after_all = kept if target.publish else together
+        if not target.dry_run and after_all != waiting:
+            left = "the change is published" if target.publish else "nothing was changed"
+            save_draft(policy.draft, Draft(changes=after_all), left=left)
     return Outcome(place=target.place, before=before, after=after, changes=changes, now=now())
 
 

@@ -1,5 +1,6 @@
 """The publisher's commands on a real repository: releases, waves, refresh, and what is refused."""
 
+import errno
 import json
 import os
 import random
@@ -425,6 +426,34 @@ def test_a_damaged_draft_is_named_and_can_be_dropped(shop: Publisher) -> None:
     assert not draft.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (("waves", "pause", "--variant", VARIANT), "nothing was changed"),
+        (("publish",), "all of it is published"),
+    ],
+)
+def test_a_draft_that_cannot_be_written_is_told_with_what_clients_see(
+    shop: Publisher, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], left: str
+) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("repo_tools.draft._save", full)
+    done = shop.run(*words)
+    assert str(done.exception).endswith(f"Read-only file system; {left}")
+
+
+def test_a_change_made_public_at_once_needs_no_draft_to_be_written(
+    shop: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+    monkeypatch.setattr("repo_tools.workspace.save_draft", None)
+    assert "published" in shop.do("waves", "pause", "--publish")
+
+
 def test_a_draft_that_a_crash_left_behind_is_not_published_twice(shop: Publisher) -> None:
     shop.do("waves", "accelerate", "--by", "1h")
     draft = shop.directory / "draft" / "draft.json"
@@ -433,6 +462,16 @@ def test_a_draft_that_a_crash_left_behind_is_not_published_twice(shop: Publisher
     draft.write_bytes(left_behind)
     assert "nothing waits" in shop.do("publish")
     assert not draft.exists()
+
+
+def test_nor_after_another_change_was_made_public_at_once(shop: Publisher) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+    draft = shop.directory / "draft" / "draft.json"
+    left_behind = draft.read_bytes()
+    shop.do("publish")
+    draft.write_bytes(left_behind)
+    shop.do("waves", "pause", "--publish")
+    assert "nothing waits" in shop.do("publish")
 
 
 def test_a_draft_still_fits_after_somebody_else_has_published(
