@@ -28,7 +28,7 @@ from repo_tools.draft import (
 )
 from repo_tools.options import dry_run_option, publisher_option
 from repo_tools.passphrases import Passphrases
-from repo_tools.policy import Policy, load_policy
+from repo_tools.policy import ONLINE_ROLES, Policy, load_policy
 from repo_tools.releases import select
 from repo_tools.repository import PublishedRepository, Signers, publishing
 from repo_tools.root.options import passphrase_option
@@ -189,6 +189,8 @@ def publish_changes(
         RepoToolsError: what clients see is as it was.
     """
     signers = open_signers(policy, passphrase_file)
+    for role in ONLINE_ROLES:
+        signers.signers(role)  # A wrong passphrase shows now, not after images were compressed.
     with (
         telling("publish in", policy.repository, left=_LEFT),
         publishing(

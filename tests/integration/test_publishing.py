@@ -418,6 +418,15 @@ def test_keys_that_others_can_read_sign_nothing(shop: Publisher) -> None:
     assert "can be read by others" in shop.refusal("waves", "pause", "--publish")
 
 
+def test_a_key_that_cannot_be_used_is_told_before_images_are_compressed(
+    publisher: Publisher, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (publisher.keys.path / "timestamp-1.pem").unlink()
+    publisher.add("1.1.0", images["first"])
+    monkeypatch.setattr("repo_tools.draft.compress", None)
+    assert "timestamp-1.pem: No such file" in publisher.refusal("publish")
+
+
 def test_a_damaged_draft_is_named_and_can_be_dropped(shop: Publisher) -> None:
     draft = shop.directory / "draft" / "draft.json"
     draft.write_text('{"changes": [{"change": "fly"}]}')
