@@ -171,7 +171,7 @@ def test_a_target_staged_in_this_publication_is_read_before_the_published_one(
 def test_a_second_publisher_is_turned_away(publisher: Publisher) -> None:
     with publishing(publisher.directory, publisher.keys, now=NOW):
         before = publisher.files()
-        with pytest.raises(RepoToolsError, match="another command writes to on"):
+        with pytest.raises(RepoToolsError, match="another command writes to"):
             publisher.publish(a=b"one")
         assert publisher.files() == before
 
