@@ -45,10 +45,13 @@ from repo_tools.keys import KEYS_PER_ROLE
 from repo_tools.lock import holding
 from repo_tools.policy import DEFAULT_LIFETIMES, ONLINE_ROLES
 from repo_tools.signers import sign
+from updog.files import read_small_file
 from updog.names import is_target_name
 from updog.stream import decompress
 
 _CHUNK_BYTES: Final = 1 << 20
+_MOST_SMALL_BYTES: Final = 64 << 20
+"""Clients take far less of metadata, and of a manifest."""
 _MOST_BYTES: Final = 1 << 40
 """No image is larger."""
 
@@ -267,6 +270,11 @@ class PublishedRepository:
         Raises:
             RepoToolsError: it says what to do.
         """
+        if not self._roots:
+            raise RepoToolsError(
+                f"no root in {self._metadata}: `repo-tools root sign` puts the first one in place; "
+                "one that is gone comes back from any machine or mirror; nothing was changed"
+            )
         for role in (role for role in ONLINE_ROLES if role in self.roles):
             path = self.metadata_path(role, self.versions[role])
             if _vouches(self._roots[-1], self.roles[role]):
@@ -547,9 +555,11 @@ def _target_file(target: StagedTarget) -> TargetFile:
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_small_file(path, limit_bytes=_MOST_SMALL_BYTES)
     except OSError as error:
         raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RepoToolsError(f"cannot read {path}: {error}") from error
 
 
 def _uncompressed_sha256(custom: Mapping[str, Any]) -> str | None:

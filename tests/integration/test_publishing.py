@@ -407,6 +407,15 @@ def test_what_expires_is_a_table_and_a_failure(aged: Publisher) -> None:
     ]
 
 
+def test_a_monitor_is_not_fooled_by_an_expiry_that_nobody_signed(shop: Publisher) -> None:
+    assert shop.run("check-expirations").exit_code == 0
+    timestamp = shop.repository / "metadata" / "timestamp.json"
+    document = json.loads(timestamp.read_bytes())
+    document["signed"]["expires"] = "2090-01-01T00:00:00Z"
+    timestamp.write_text(json.dumps(document))
+    assert "timestamp.json is not signed as the root asks" in shop.refusal("check-expirations")
+
+
 def test_two_publishers_at_once_are_one_line(shop: Publisher) -> None:
     with publishing(shop.repository, shop.keys, now=datetime.now(UTC)):
         assert "another command writes to" in shop.refusal("waves", "pause", "--publish")

@@ -301,6 +301,19 @@ def test_a_root_that_does_not_follow_is_not_believed(publisher: Publisher, tmp_p
     assert "2.root.json is not root 2 as those before it ask" in refusal_to_build_on(publisher)
 
 
+def test_a_repository_that_lost_its_roots_is_not_built_on(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    (publisher.directory / "metadata" / "1.root.json").unlink()
+    assert "no root in" in refusal_to_build_on(publisher)
+
+
+def test_a_device_in_the_place_of_metadata_is_not_read(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    (publisher.directory / "metadata" / "2.root.json").symlink_to("/dev/zero")
+    with pytest.raises(RepoToolsError, match=r"2\.root\.json: it is no regular file"):
+        PublishedRepository(publisher.directory)
+
+
 def test_everything_is_signed_anew_on_demand(publisher: Publisher) -> None:
     publisher.publish(a=b"one")
     before = PublishedRepository(publisher.directory)
