@@ -1,0 +1,1 @@
+"""`repo-tools image`: what machines are made of."""
