@@ -16,6 +16,11 @@ from signpost.errors import SignpostError
 from updog.errors import UpdogError
 
 _COMMANDS: Final = {
+    "image": LazyCommand(
+        module="repo_tools.image.group",
+        attribute="image",
+        summary="Make what machines boot from.",
+    ),
     "playground": LazyCommand(
         module="repo_tools.playground.group",
         attribute="playground",

@@ -26,6 +26,7 @@ _DEBIAN_PACKAGES = {
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
     "objcopy": "binutils",
+    "objdump": "binutils",
     "readelf": "binutils",
 }
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": ":".join(_SYSTEM_DIRECTORIES), "TZ": "UTC"}

@@ -31,7 +31,7 @@ def archive(files: Mapping[str, File]) -> bytes:
 
 def compress(data: bytes) -> bytes:
     """Compress an archive in the way that every kernel can read."""
-    return gzip.compress(data, compresslevel=9, mtime=0)
+    return gzip.compress(data, compresslevel=6, mtime=0)
 
 
 def _entries(files: Mapping[str, File]) -> Iterator[bytes]:

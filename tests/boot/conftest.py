@@ -1,0 +1,139 @@
+"""One workshop, publisher and factory disk for all boots of a session; one machine at a time."""
+
+import mmap
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from repo_tools.releases import Release
+from repo_tools.server import open_server
+from repo_tools.stage1.build import build_initrd
+from tests.boot.disks import Judge, give_channel, install_on_host, make_factory_disk
+from tests.boot.emulator import Firmware, VirtualMachine, a_virtual_machine, direct
+from tests.boot.place import GUEST, kernel_modules
+from tests.boot.releases import FACTORY, Channel, Publisher, Workshop
+from tests.helpers.machine import copy_sparsely
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """What every case needs, and a directory of its own."""
+
+    workshop: Workshop
+    publisher: Publisher
+    port: int
+    firmware: Firmware
+    factory_disk: Path
+    directory: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "disk.img"
+
+    @property
+    def judge(self) -> Judge:
+        return Judge(self.disk)
+
+    def offer(self, *releases: Release) -> Channel:
+        """Make a disk with the factory version whose machine may update to releases."""
+        channel = self.publisher.publish(*releases)
+        copy_sparsely(self.factory_disk, self.disk)
+        give_channel(self.disk, channel, port=self.port)
+        return channel
+
+    def install(self, release: Release) -> None:
+        """Make a disk on which a release waits for its first boot in set B.
+
+        The installed updog does it, here on the host and in seconds; what it remembers of it goes
+        along to the machine.
+        """
+        channel = self.offer(release)
+        install_on_host(self.disk, channel, port=self.port)
+
+    def boot(self, task: str, *, timeout_seconds: float = 180) -> VirtualMachine:
+        """Let the machine do a task until it switches itself off; return what it said."""
+        with self.machine(task) as machine:
+            machine.wait_until_off(timeout_seconds=timeout_seconds)
+        return machine
+
+    def cut_when_written(
+        self, machine: VirtualMachine, place: range, *, timeout_seconds: float = 120
+    ) -> None:
+        """Cut the power as soon as anything in a range of the disk's bytes has changed."""
+        with self.disk.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as seen:
+            before = seen[place.start : place.stop]
+            machine.wait_while(
+                lambda: seen[place.start : place.stop] == before, timeout_seconds=timeout_seconds
+            )
+        machine.cut_power()
+
+    def machine(self, task: str) -> AbstractContextManager[VirtualMachine]:
+        """Switch the machine on for as long as a context lasts."""
+        log = self.directory / f"console-{uuid4().hex[:6]}-{task}.log"
+        return a_virtual_machine(self.firmware, disk=self.disk, task=task, log=log)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    made = Workshop(tmp_path_factory.mktemp("workshop"))
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def stage1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stage1") / "stage1.initrd"
+    path.write_bytes(build_initrd(system=GUEST, modules=kernel_modules()).data)
+    return path
+
+
+@pytest.fixture(scope="session")
+def factory_disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("factory") / "disk.img"
+    make_factory_disk(path, workshop.release(FACTORY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Publisher, int]]:
+    made = Publisher(tmp_path_factory.mktemp("publisher"))
+    made.keys.generate()
+    made.served.mkdir()
+    with open_server(made.served, port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield made, server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def lab(
+    workshop: Workshop,
+    publisher: tuple[Publisher, int],
+    stage1: Path,
+    factory_disk: Path,
+    tmp_path: Path,
+) -> Iterator[Lab]:
+    made, port = publisher
+    yield Lab(
+        workshop=workshop,
+        publisher=made,
+        port=port,
+        firmware=direct(stage1),
+        factory_disk=factory_disk,
+        directory=tmp_path,
+    )
+    (tmp_path / "disk.img").unlink(missing_ok=True)
+
+
+def boots(said: VirtualMachine) -> list[str]:
+    """Return set and version of every system that came up, in their order."""
+    found = re.findall(r"MARK boot set=(\w*) version=(\S+)", said.text)
+    return [" ".join(one) for one in found]
