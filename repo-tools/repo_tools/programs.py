@@ -25,9 +25,13 @@ _SYSTEM_DIRECTORIES = (
 _DEBIAN_PACKAGES = {
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "mcopy": "mtools",
+    "mformat": "mtools",
+    "mmd": "mtools",
     "objcopy": "binutils",
     "objdump": "binutils",
     "readelf": "binutils",
+    "syslinux": "syslinux",
 }
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": ":".join(_SYSTEM_DIRECTORIES), "TZ": "UTC"}
 

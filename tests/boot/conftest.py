@@ -1,7 +1,9 @@
 """One workshop, publisher and factory disk for all boots of a session; one machine at a time."""
 
 import mmap
+import os
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,12 +13,18 @@ from uuid import uuid4
 
 import pytest
 
+from repo_tools.programs import find_own_command
 from repo_tools.releases import Release
 from repo_tools.server import open_server
-from repo_tools.stage1.build import build_initrd
-from tests.boot.disks import Judge, give_channel, install_on_host, make_factory_disk
-from tests.boot.emulator import Firmware, VirtualMachine, a_virtual_machine, direct
-from tests.boot.place import GUEST, kernel_modules
+from tests.boot.disks import EFI_MIB, Judge, give_channel, install_on_host, make_factory_disk
+from tests.boot.emulator import (
+    STAGE1_COMMAND_LINE,
+    Firmware,
+    VirtualMachine,
+    a_virtual_machine,
+    direct,
+)
+from tests.boot.place import CACHE, GUEST, HOST, kernel, kernel_modules
 from tests.boot.releases import FACTORY, Channel, Publisher, Workshop
 from tests.helpers.machine import copy_sparsely
 
@@ -63,14 +71,21 @@ class Lab:
         return machine
 
     def cut_when_written(
-        self, machine: VirtualMachine, place: range, *, timeout_seconds: float = 120
+        self,
+        machine: VirtualMachine,
+        place: range,
+        *,
+        times: int = 1,
+        timeout_seconds: float = 120,
     ) -> None:
-        """Cut the power as soon as anything in a range of the disk's bytes has changed."""
+        """Cut the power as soon as a range of the disk's bytes has changed so many times."""
         with self.disk.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as seen:
-            before = seen[place.start : place.stop]
-            machine.wait_while(
-                lambda: seen[place.start : place.stop] == before, timeout_seconds=timeout_seconds
-            )
+
+            def content() -> bytes:
+                return seen[place.start : place.stop]
+
+            for _ in range(times):
+                machine.wait_for_change(content, timeout_seconds=timeout_seconds)
         machine.cut_power()
 
     def machine(self, task: str) -> AbstractContextManager[VirtualMachine]:
@@ -88,15 +103,29 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="session")
 def stage1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stage1") / "stage1.initrd"
-    path.write_bytes(build_initrd(system=GUEST, modules=kernel_modules()).data)
-    return path
+    """Make stage-1 in every form by the installed command; return the directory."""
+    directory = tmp_path_factory.mktemp("stage1")
+    stub = HOST / "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+    command = [
+        *(str(find_own_command("repo-tools")), "image", "stage1", str(directory)),
+        *("--kernel", str(kernel()), "--modules", str(kernel_modules()), "--system", str(GUEST)),
+        *("--stub", str(stub), "--syslinux", "--esp-mib", str(EFI_MIB)),
+        *("--command-line", STAGE1_COMMAND_LINE),
+    ]
+    path = f"{CACHE / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    return directory
 
 
 @pytest.fixture(scope="session")
-def factory_disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def factory_disk(
+    workshop: Workshop, stage1: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("factory") / "disk.img"
-    make_factory_disk(path, workshop.release(FACTORY))
+    make_factory_disk(path, workshop.release(FACTORY), esp=stage1 / "esp.img")
     return path
 
 
@@ -126,11 +155,16 @@ def lab(
         workshop=workshop,
         publisher=made,
         port=port,
-        firmware=direct(stage1),
+        firmware=direct(stage1 / "initrd.img"),
         factory_disk=factory_disk,
         directory=tmp_path,
     )
     (tmp_path / "disk.img").unlink(missing_ok=True)
+
+
+def chosen(said: VirtualMachine) -> list[str]:
+    """Return every set that stage-1 chose, in order, each followed by its kernel or not."""
+    return re.findall(r"stage-1: set ([AB]), ", said.text)
 
 
 def boots(said: VirtualMachine) -> list[str]:

@@ -4,15 +4,17 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from repo_tools.layout import create_disk, write_image
+from repo_tools.layout import create_disk, mark_legacy_bootable, write_image
 from repo_tools.programs import find_own_command, find_program, run_program
 from repo_tools.releases import Release
+from repo_tools.stage1.esp import write_boot_code
 from signpost.disk import Location, Window, read
-from signpost.sets import BOTTLEROCKET_PRIVATE, SetName
+from signpost.sets import BOTTLEROCKET_PRIVATE, EFI_SYSTEM, SetName
+from tests.boot.place import HOST
 from tests.boot.releases import FACTORY, Channel, os_release, put_files, run
 from tests.helpers.gpt_builder import Flags
 from tests.helpers.gpt_readers import (
@@ -26,19 +28,24 @@ from tests.helpers.gpt_readers import (
 
 DISK_MIB = 1536
 """Sparse; its BOOT partitions have room for a kernel."""
+EFI_MIB = 64
 _PRIVATE_MIB = 16
 _SECTOR = 512
 
 
-def make_factory_disk(path: Path, factory: Release) -> None:
-    """Make a disk that holds the first release in set A."""
-    create_disk(path, DISK_MIB)
+def make_factory_disk(path: Path, factory: Release, *, esp: Path) -> None:
+    """Make a disk that holds the first release in set A, and that any firmware starts from."""
+    create_disk(path, DISK_MIB, efi_mib=EFI_MIB)
+    mark_legacy_bootable(path)
+    write_boot_code(path, HOST / "usr/lib/SYSLINUX/gptmbr.bin")
     found = read(Location(path=path))
     images = factory.images
     for image, partition in zip(
         (images.boot, images.root, images.hash), found.sets[SetName.A].partitions, strict=True
     ):
         write_image(image, found.window(partition))
+    efi = next(p for p in found.table.partitions if p.type_guid == EFI_SYSTEM)
+    write_image(esp, found.window(efi))
 
 
 def give_channel(disk: Path, channel: Channel, *, port: int) -> None:
@@ -129,6 +136,25 @@ class Judge:
             assert other.boot_flags == seen.boot_flags, reader.__name__
         return seen
 
+    def has_two_good_copies(self) -> bool:
+        """Whether primary and backup are both valid and say the same of every partition."""
+        medium = Medium.of_file(self.disk, _SECTOR)
+
+        def read_without_primary(lba: int, count: int) -> bytes:
+            return bytes(_SECTOR) if lba == 1 else medium.read(lba, count)
+
+        primary = uefi_reader(medium)
+        backup = uefi_reader(replace(medium, read=read_without_primary))
+        if primary is None or backup is None or primary.copy != "primary":
+            return False
+        return primary.partitions == backup.partitions
+
+    def destroy(self, place: range) -> None:
+        """Overwrite bytes of the disk."""
+        with self.disk.open("r+b") as file:
+            file.seek(place.start)
+            file.write(b"\xa5" * len(place))
+
     def flags(self) -> dict[str, str]:
         """Return priority/tries/successful of each set."""
         return dict(zip("AB", map(_shown, self.table().boot_flags), strict=True))
@@ -156,8 +182,21 @@ class Judge:
 
     def backup_entries(self) -> range:
         """Return the bytes of the backup copy's entries, where every change is written first."""
-        end = self.disk.stat().st_size - _SECTOR
+        end = self.backup_header().start
         return range(end - 32 * _SECTOR, end)
+
+    def backup_header(self) -> range:
+        """Return the bytes of the last sector."""
+        end = self.disk.stat().st_size
+        return range(end - _SECTOR, end)
+
+    def image_bytes(self, name: str, role: str, release: Release, share: float) -> range:
+        """Return one block of a set, about so far through its image, that is not all zeros."""
+        image = getattr(release.images, role)
+        place = self.partitions(name)[("boot", "root", "hash").index(role)]
+        block = _block_with_data(image, share)
+        start = place.first_lba * _SECTOR + block * 4096
+        return range(start, start + 4096)
 
     def commit_sector(self) -> range:
         """Return the bytes of the primary header, whose write makes a change count."""
@@ -170,6 +209,14 @@ class Judge:
                 if disk.read(len(chunk)) != chunk:
                     return False
         return True
+
+
+def _block_with_data(image: Path, share: float) -> int:
+    data = image.read_bytes()
+    block = int(share * (len(data) // 4096 - 1))
+    while not any(data[block * 4096 : (block + 1) * 4096]):
+        block -= 1
+    return block
 
 
 _BOOT = UUID("6b636168-7420-6568-2070-6c616e657421")

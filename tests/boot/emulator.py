@@ -10,6 +10,7 @@ loses are modelled by tests/crash, for the only thing that must survive them, th
 """
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -41,6 +42,19 @@ def direct(initrd: Path, command_line: str = STAGE1_COMMAND_LINE) -> Firmware:
     """Let the emulator itself load the stage-1 kernel."""
     words = ("-kernel", str(kernel()), "-initrd", str(initrd), "-append", command_line)
     return Firmware(arguments=words)
+
+
+def uefi(scratch: Path) -> Firmware:
+    """Start from the disk by UEFI firmware, whose variables are kept in a directory."""
+    variables = scratch / "efi-variables"
+    shutil.copyfile(HOST / "usr/share/OVMF/OVMF_VARS.fd", variables)
+    flash = "if=pflash,format=raw,file="
+    code = f"{flash}{HOST / 'usr/share/OVMF/OVMF_CODE.fd'},readonly=on"
+    return Firmware(arguments=("-drive", code, "-drive", f"{flash}{variables}"))
+
+
+BIOS = Firmware(arguments=())
+"""Start from the disk by the emulator's own BIOS."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,10 +106,11 @@ class VirtualMachine:
                 )
                 self.changed.wait(0.2)
 
-    def wait_while(self, is_so: Callable[[], bool], *, timeout_seconds: float) -> None:
-        """Return as soon as something is no longer so, to the millisecond."""
+    def wait_for_change(self, look: Callable[[], bytes], *, timeout_seconds: float) -> None:
+        """Return as soon as something looks different, to the millisecond."""
         deadline = time.monotonic() + timeout_seconds * PATIENCE
-        while is_so():
+        before = look()
+        while look() == before:
             assert time.monotonic() < deadline, self._complaint("never came to that point")
             assert self.process.poll() is None, self._complaint("never came to that point")
             time.sleep(0.0005)

@@ -8,10 +8,11 @@ from repo_tools.durable import write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.stage1.build import COMMAND_LINE, Initrd, build_initrd
+from repo_tools.stage1.esp import BiosFiles, build_esp
 from repo_tools.stage1.uki import Parts, build_uki
 from repo_tools.telling import telling
 
-KERNEL, INITRD, UKI = "vmlinuz", "initrd.img", "stage1.efi"
+KERNEL, INITRD, UKI, ESP = "vmlinuz", "initrd.img", "stage1.efi", "esp.img"
 
 
 @click.command(
@@ -49,11 +50,19 @@ Examples:
 @click.option(
     "--stub", type=click.Path(path_type=Path), help="EFI stub: make a unified kernel image, too."
 )
+@click.option("--syslinux", is_flag=True, help="Put syslinux into the EFI image, for a BIOS.")
+@click.option(
+    "--esp-mib",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    help="Size of the EFI image that --stub and --syslinux make, in MiB.",
+)
 @click.option(
     "--command-line",
     default=COMMAND_LINE,
     show_default=True,
-    help="What the kernel is told by the unified image.",
+    help="What the kernel is told by the EFI image.",
 )
 def command(  # noqa: PLR0913 -- one parameter an option
     out: Path,
@@ -63,12 +72,15 @@ def command(  # noqa: PLR0913 -- one parameter an option
     extra: tuple[str, ...],
     system: Path,
     stub: Path | None,
+    syslinux: bool,
+    esp_mib: int,
     command_line: str,
 ) -> None:
     """Make stage-1, the boot loader that reads the boot flags and starts a set, in OUT.
 
-    A Linux kernel and an initrd: given to QEMU's -kernel, to any boot loader, or, with --stub, as
-    one EFI program. It spends the set's try, loads the set's own kernel and jumps into it.
+    A Linux kernel and an initrd, for any boot loader or QEMU's -kernel. With --stub also one EFI
+    program of both, and with --stub or --syslinux the image of an EFI-SYSTEM partition that
+    firmware starts from. Stage-1 spends the set's try, loads the set's kernel and jumps into it.
     """
     with telling("make stage-1 in", out, left="run it again"):
         kernel_data = _read(kernel)
@@ -76,11 +88,15 @@ def command(  # noqa: PLR0913 -- one parameter an option
         out.mkdir(parents=True, exist_ok=True)
         write_durably(out / KERNEL, kernel_data)
         write_durably(out / INITRD, initrd.data)
-        if stub is not None:
+        uki = out / UKI if stub is not None else None
+        if stub is not None and uki is not None:
             parts = Parts(
                 stub=stub, kernel=kernel_data, initrd=initrd.data, command_line=command_line
             )
-            build_uki(parts, out / UKI)
+            build_uki(parts, uki)
+        bios = BiosFiles(kernel=out / KERNEL, initrd=out / INITRD, command_line=command_line)
+        if uki is not None or syslinux:
+            build_esp(out / ESP, esp_mib, uki=uki, bios=bios if syslinux else None)
     _print(out, initrd)
 
 
@@ -93,7 +109,9 @@ def _read(kernel: Path) -> bytes:
 
 def _print(out: Path, initrd: Initrd) -> None:
     sizes = {
-        name: (out / name).stat().st_size for name in (KERNEL, INITRD, UKI) if (out / name).exists()
+        name: (out / name).stat().st_size
+        for name in (KERNEL, INITRD, UKI, ESP)
+        if (out / name).exists()
     }
     if wants_json():
         facts = {"unpacked": initrd.unpacked_bytes, "modules": list(initrd.modules)}

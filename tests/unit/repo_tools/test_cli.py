@@ -16,6 +16,8 @@ from tests.unit.repo_tools.machines import run
 COMMANDS = [
     [],
     ["serve"],
+    ["image"],
+    ["image", "stage1"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
