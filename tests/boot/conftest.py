@@ -7,7 +7,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +27,11 @@ from tests.boot.emulator import (
 )
 from tests.boot.place import CACHE, GUEST, HOST, kernel, kernel_modules
 from tests.boot.releases import FACTORY, Channel, Publisher, Workshop
+from tests.boot.userland import build_busybox_root, build_systemd_root
 from tests.helpers.machine import copy_sparsely
+
+UNITS = Path(__file__).parent / "guest" / "units"
+"""The units that a machine with systemd is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +101,15 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    made = Workshop(tmp_path_factory.mktemp("workshop"))
+    made = Workshop(tmp_path_factory.mktemp("workshop"), build_busybox_root)
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def systemd_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    build_root = partial(build_systemd_root, units=UNITS)
+    made = Workshop(tmp_path_factory.mktemp("systemd-workshop"), build_root)
     made.prepare()
     return made
 
@@ -160,6 +173,14 @@ def lab(
         directory=tmp_path,
     )
     (tmp_path / "disk.img").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def systemd_lab(lab: Lab, systemd_workshop: Workshop, stage1: Path) -> Lab:
+    """Return a lab whose guests run systemd."""
+    factory = lab.directory / "factory.img"
+    make_factory_disk(factory, systemd_workshop.release(FACTORY), esp=stage1 / "esp.img")
+    return replace(lab, workshop=systemd_workshop, factory_disk=factory)
 
 
 def chosen(said: VirtualMachine) -> list[str]:

@@ -62,6 +62,7 @@ class VirtualMachine:
     """A running machine and what its console has said so far."""
 
     process: "subprocess.Popen[bytes]"
+    log: Path
     console: bytearray = field(default_factory=bytearray)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -77,12 +78,12 @@ class VirtualMachine:
             line.partition(prefix)[2].strip() for line in self.text.splitlines() if prefix in line
         ]
 
-    def wait_for(self, text: str, *, timeout_seconds: float) -> None:
-        """Return once the console has said something; fail if it does not in time."""
+    def wait_for(self, text: str, *, times: int = 1, timeout_seconds: float = 120) -> None:
+        """Return once the console has said something so often; fail if it does not in time."""
         wanted = text.encode()
 
         def has_said() -> bool:
-            return wanted in self.console
+            return self.console.count(wanted) >= times
 
         self._wait_until(has_said, f"never said {text!r}", timeout_seconds)
 
@@ -127,25 +128,35 @@ class VirtualMachine:
     def listen(self) -> None:
         """Collect the console until it closes."""
         assert self.process.stdout is not None
-        while data := os.read(self.process.stdout.fileno(), 65536):
-            with self.changed:
-                self.console += data
-                self.changed.notify_all()
+        with self.log.open("wb", buffering=0) as log:
+            while data := os.read(self.process.stdout.fileno(), 65536):
+                log.write(data)
+                with self.changed:
+                    self.console += data
+                    self.changed.notify_all()
 
 
 @contextmanager
 def a_virtual_machine(
-    firmware: Firmware, *, disk: Path, task: str, log: Path | None = None
+    firmware: Firmware, *, disk: Path, task: str, log: Path
 ) -> Iterator[VirtualMachine]:
-    """Start a machine; kill it when the context ends. Its console is kept in `log`."""
+    """Start a machine; kill it when the context ends. Its console can be followed in `log`."""
     process = subprocess.Popen(
-        [*_emulator(), *_hardware(disk, task), *firmware.arguments],
+        # Dies with the test run, however that ends.
+        [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            *_emulator(),
+            *_hardware(disk, task),
+            *firmware.arguments,
+        ],
         env={"QEMU_MODULE_DIR": str(_LIBRARIES / "qemu"), "PATH": os.environ["PATH"]},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    machine = VirtualMachine(process=process)
+    machine = VirtualMachine(process=process, log=log)
     listener = threading.Thread(target=machine.listen)
     listener.start()
     try:
@@ -156,8 +167,6 @@ def a_virtual_machine(
         listener.join()
         assert process.stdout is not None
         process.stdout.close()
-        if log is not None:
-            log.write_text(machine.text)
 
 
 def _emulator() -> list[str]:

@@ -6,7 +6,7 @@ behaviour are put. Real keys, images, trees and metadata, by repo-tools.
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ from repo_tools.programs import find_program, run_program
 from repo_tools.releases import Release, add_release, set_max_version
 from repo_tools.repository import create_repository, publishing
 from tests.boot.place import kernel
-from tests.boot.userland import build_root_tree, build_set_initrd
+from tests.boot.userland import build_set_initrd
 
 VARIANT = "boot-test"
 FACTORY = "1.0.0"
@@ -50,7 +50,7 @@ _CHECKS = {
     Behaviour.HEALTH_FAILS: '#!/bin/sh\necho "no route to 192.0.2.1"\nexit 1\n',
     Behaviour.HEALTH_HANGS: "#!/bin/sh\nsleep 1000\n",
 }
-_GOOD_CHECK = '#!/bin/sh\nsignpost status >/dev/null && echo "the disk can be read"\n'
+_GOOD_CHECK = '#!/bin/sh\ntouch /var/probe && echo "files can be written"\n'
 
 
 @dataclass(slots=True)
@@ -58,12 +58,13 @@ class Workshop:
     """What all releases are made of, in a directory of one test session."""
 
     directory: Path
+    build_root: Callable[[Path], None]
     built: dict[Path, SystemImages] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Build the parts that all releases share."""
         tree = self.directory / "root"
-        build_root_tree(tree)
+        self.build_root(tree)
         for name in _ROOM:
             (tree / name).touch()
         ext4.build_file_system(tree, self._base, _format(ext4.needed_bytes(tree)))

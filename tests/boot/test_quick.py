@@ -16,7 +16,7 @@ def test_an_update_over_the_network_boots_passes_its_checks_and_is_marked(lab: L
     said = lab.boot("update")
 
     assert boots(said) == ["A 1.0.0", "B 1.1.0"]
-    assert said.lines("MARK successful ") == ["set=A", "set=B"]
+    assert len(said.lines("MARK successful")) == 2
     assert lab.judge.flags() == {"A": "1/0/1", "B": "2/0/1"}
     assert lab.judge.holds("B", release)
 

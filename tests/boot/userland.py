@@ -52,8 +52,66 @@ _NOT_ON_MACHINES = frozenset({"pyparted"})
 _COMMANDS = {"updog": "updog.cli", "signpost": "signpost.cli"}
 
 
-def build_root_tree(tree: Path) -> None:
-    """Write the root of a guest into a new directory; what tells versions apart is not in it."""
+def build_busybox_root(tree: Path) -> None:
+    """Write the root of a guest whose first process is a short script."""
+    _build_common_root(tree)
+    _copy_guest_file(tree, "init", "sbin/init")
+    _compile(tree)
+
+
+def build_systemd_root(tree: Path, units: Path) -> None:
+    """Write the root of a guest that runs systemd.
+
+    Args:
+        tree: a new directory.
+        units: a directory of unit files to be installed and enabled beside the guest's own.
+    """
+    _build_common_root(tree)
+    for name in ("usr/lib/systemd", "usr/lib/x86_64-linux-gnu/systemd"):
+        shutil.copytree(GUEST / name, tree / name, symlinks=True)
+    for library in (GUEST / "usr/lib/x86_64-linux-gnu").glob("*.so*"):
+        if library.is_file():
+            shutil.copy2(library, tree / "usr/lib/x86_64-linux-gnu")
+    programs = (GUEST / "usr/bin").glob("systemd-*")
+    for program in (*programs, *(GUEST / "usr/bin" / name for name in ("systemctl", "journalctl"))):
+        shutil.copy2(program, tree / "usr/bin")
+    # No udev, whose look at every device takes an emulated processor long, nor a login on the
+    # console, which would wait for it.
+    (tree / "usr/lib/systemd/system-generators/systemd-getty-generator").unlink()
+    for unit in (tree / "usr/lib/systemd/system").rglob("*udev*"):
+        unit.unlink()
+    (tree / "usr/sbin/init").symlink_to("/usr/lib/systemd/systemd")
+    for applet in ("reboot", "poweroff"):
+        (tree / "usr/bin" / applet).unlink()
+        (tree / "usr/bin" / applet).symlink_to("systemctl")
+    _write(tree / "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", mode=0o644)
+    _write(tree / "etc/group", b"root:x:0:\ntty:x:5:\nsystemd-journal:x:101:\n", mode=0o644)
+    # A machine without one would ask for its name and time zone on the console.
+    _write(tree / "etc/machine-id", b"0123456789abcdef0123456789abcdef\n", mode=0o444)
+    for directory in (_GUEST_FILES / "units", units):
+        for unit in directory.iterdir():
+            _install_unit(tree, unit)
+    (tree / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
+    (tree / "etc/systemd/system/default.target").symlink_to(
+        "/usr/lib/systemd/system/multi-user.target"
+    )
+    _compile(tree)
+
+
+def _install_unit(tree: Path, unit: Path) -> None:
+    """Install and enable a unit, as `systemctl --root` would."""
+    _write(tree / "usr/lib/systemd/system" / unit.name, unit.read_bytes(), mode=0o644)
+    for kind, targets in re.findall(r"^(Wanted|Required)By=(.*)$", unit.read_text(), re.MULTILINE):
+        for target in targets.split():
+            suffix = {"Wanted": "wants", "Required": "requires"}[kind]
+            directory = tree / "etc/systemd/system" / f"{target}.{suffix}"
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / unit.name).unlink(missing_ok=True)
+            (directory / unit.name).symlink_to(f"/usr/lib/systemd/system/{unit.name}")
+
+
+def _build_common_root(tree: Path) -> None:
+    """Write what all guests have; what tells versions apart is not in it."""
     python = next((GUEST / "usr/bin").glob("python3.*")).name
     _copy_python(tree, python)
     for name in sorted(_needed_distributions()):
@@ -68,10 +126,18 @@ def build_root_tree(tree: Path) -> None:
         text = f"#!/usr/bin/{python} -I\nfrom {module} import main\nmain()\n"
         _write(tree / "usr/bin" / command, text.encode(), mode=0o755)
     _copy_busybox(tree)
-    _write(tree / "sbin/init", (_GUEST_FILES / "init").read_bytes(), mode=0o755)
+    for name in ("task", "announce", "network"):
+        _copy_guest_file(tree, name, f"usr/lib/boot-test/{name}")
     for name in ("dev", "proc", "sys", "run", "tmp", "var", "root", "etc/boot-test"):
         (tree / name).mkdir(parents=True, exist_ok=True)
-    # The times of files in an image are not those of today, so compiled files must not go by them.
+
+
+def _copy_guest_file(tree: Path, name: str, target: str) -> None:
+    _write(tree / target, (_GUEST_FILES / name).read_bytes(), mode=0o755)
+
+
+def _compile(tree: Path) -> None:
+    """Compile all modules: the times of files in an image are not those of today."""
     compileall.compile_dir(
         tree / "usr/lib",
         quiet=2,
