@@ -30,6 +30,8 @@ from tests.boot.releases import FACTORY, Channel, Publisher, Workshop
 from tests.boot.userland import build_busybox_root, build_systemd_root
 from tests.helpers.machine import copy_sparsely
 
+_seconds_in_stage1: list[float] = []
+
 UNITS = Path(__file__).parent / "guest" / "units"
 """The units that a machine with systemd is given."""
 
@@ -73,6 +75,7 @@ class Lab:
         """Let the machine do a task until it switches itself off; return what it said."""
         with self.machine(task) as machine:
             machine.wait_until_off(timeout_seconds=timeout_seconds)
+        _seconds_in_stage1.extend(map(float, re.findall(r"loaded, ([\d.]+) s", machine.text)))
         return machine
 
     def cut_when_written(
@@ -192,3 +195,12 @@ def boots(said: VirtualMachine) -> list[str]:
     """Return set and version of every system that came up, in their order."""
     found = re.findall(r"MARK boot set=(\w*) version=(\S+)", said.text)
     return [" ".join(one) for one in found]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long stage-1 took, from the start of its kernel to the jump into the next one."""
+    if times := sorted(_seconds_in_stage1):
+        middle = times[len(times) // 2]
+        terminalreporter.line(
+            f"stage-1: {len(times)} boots, {middle} s each ({times[0]} to {times[-1]})"
+        )
