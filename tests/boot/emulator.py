@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tests.boot.place import HOST, kernel
 
 _LIBRARIES = HOST / "usr/lib/x86_64-linux-gnu"
 MEMORY_MIB = 384
+_PROBE_SECONDS = 10
 MOST_STARTS = 4
 """No case needs more: a machine that starts more often goes round in circles."""
 PATIENCE = float(os.environ.get("BOOT_PATIENCE", "1"))
@@ -151,7 +153,7 @@ def a_virtual_machine(
             *_hardware(disk, task),
             *firmware.arguments,
         ],
-        env={"QEMU_MODULE_DIR": str(_LIBRARIES / "qemu"), "PATH": os.environ["PATH"]},
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -191,6 +193,33 @@ def _hardware(disk: Path, task: str) -> Sequence[str]:
     )
 
 
+@cache
 def accelerator() -> str:
-    """Return what runs the machine's instructions; `BOOT_ACCEL=kvm` where that works."""
-    return os.environ.get("BOOT_ACCEL", "tcg")
+    """Return what runs the machines' instructions: KVM where it works, else the emulator."""
+    if chosen := os.environ.get("BOOT_ACCEL"):
+        return chosen
+    return "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and _kvm_works() else "tcg"
+
+
+def _kvm_works() -> bool:
+    """Whether a kernel gets as far as missing its root: some hosts have the device and no more."""
+    probe = (
+        *("-accel", "kvm", "-cpu", "host", "-M", "q35", "-m", "256", "-nodefaults", "-nographic"),
+        *("-no-reboot", "-kernel", str(kernel()), "-append", "quiet panic=-1"),
+    )
+    try:
+        done = subprocess.run(
+            [*_emulator(), *probe],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _environment() -> dict[str, str]:
+    return {"QEMU_MODULE_DIR": str(_LIBRARIES / "qemu"), "PATH": os.environ["PATH"]}
