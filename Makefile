@@ -75,13 +75,12 @@ fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 	$(BIN)/python -m tests.crash.fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup  ## measure what docs/performance.md states
+bench: setup  ## measure what docs/performance.md states, as root, in a quarter of an hour
+	@scripts/setup-bench
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.check_update
-
-.PHONY: bench-install
-bench-install: setup  ## the same for a whole update into a loop device, as root, in minutes
-	$(BIN)/python -m benchmarks.install
+	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.install --picture docs/install.svg
 
 .PHONY: clean
 clean:  ## remove the virtual environment, the playground and all caches

@@ -20,6 +20,9 @@ _LZ4F_VERSION: Final = 100
 _ZSTD_WINDOW_LOG_MAX: Final = 100
 """The number of the parameter `ZSTD_d_windowLogMax`."""
 
+_ZSTD_IGNORE_CHECKSUM: Final = 1002
+"""The number of the parameter `ZSTD_d_forceIgnoreChecksum`, known since zstd 1.4.9."""
+
 _WINDOW_LOG_MAX: Final = 25
 """zstd frames may ask for a window of 32 MiB, enough for every level but `--ultra` and `--long`."""
 
@@ -133,6 +136,8 @@ class _Zstd:
                 self._context, _ZSTD_WINDOW_LOG_MAX, _WINDOW_LOG_MAX
             )
         )
+        # As with LZ4. A library that does not know how checks what need not be checked.
+        self._library.ZSTD_DCtx_setParameter(self._context, _ZSTD_IGNORE_CHECKSUM, 1)
 
     def __del__(self) -> None:
         if hasattr(self, "_context"):

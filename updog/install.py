@@ -1,19 +1,22 @@
 """One image from its signed target into a partition, proven by what the medium gives back.
 
 Decides the order of writing and checking: every block of the root is checked against the hash tree
-before it is written, and after the flush each partition is read back past the page cache. Refuses
-to call anything installed that is not on the disk. Chooses no update and changes no boot flag.
+before it is written, and after the flush each partition is read back past the page cache and
+compared, by a fingerprint taken as it was written: what the tree or the signed digest vouched for
+is then what the medium gives back. Refuses to call anything installed that is not on the disk.
+Chooses no update and changes no boot flag.
 """
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError
+from updog.fingerprint import Fingerprint, draw_fingerprint
 from updog.partition import OpenPartition
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
@@ -45,6 +48,19 @@ class Image:
     content_sha256: str | None
 
 
+class Piece(NamedTuple):
+    """A range of a partition."""
+
+    offset_bytes: int
+    length_bytes: int
+
+
+Source = Callable[[Callable[[], memoryview]], Iterator[tuple[int, memoryview]]]
+"""`source(take)` yields what belongs on the disk: whole blocks, each under its offset in bytes, in
+a buffer from `take` or in its filled beginning. It need not yield all of an image: what it leaves
+out stands on the disk already."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What was written into a partition and must be there when it is read back.
@@ -56,6 +72,9 @@ class Written:
     name: str
     length_bytes: int
     sha256: str | None
+    pieces: Mapping[Piece, bytes]
+    """The fingerprint of everything that was written, whichever pieces that were."""
+    fingerprint: Fingerprint
 
 
 def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | None) -> Written:
@@ -70,9 +89,22 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         ImageError: the image is not what was signed.
         PartitionError: the partition is too small or the device failed.
     """
-    written = _pass_on(image, partition.window.length_bytes, tree=tree, work=partition.write)
+    fingerprint, pieces = draw_fingerprint(), {}
+
+    def write(offset: int, data: memoryview) -> None:
+        pieces[Piece(offset, len(data))] = fingerprint(data)
+        partition.write(offset, data)
+
+    passed = _pass_on(image, partition.window.length_bytes, tree=tree, work=write)
     partition.flush()
-    return written
+    return Written(
+        role=image.role,
+        name=image.name,
+        length_bytes=passed.length_bytes,
+        sha256=passed.sha256,
+        pieces=pieces,
+        fingerprint=fingerprint,
+    )
 
 
 def open_tree(written: Written, partition: OpenPartition) -> TreeReader:
@@ -131,7 +163,15 @@ def _drop(_offset: int, _data: memoryview) -> None:
     """Let a piece go: it was only to be checked."""
 
 
-def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> Written:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Passed:
+    """What has gone by: as long as was signed, and of the signed content or vouched for."""
+
+    length_bytes: int
+    sha256: str | None
+
+
+def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> _Passed:
     """Pass an image on buffer by buffer, none that its tree does not vouch for.
 
     A tree says all that a digest could: then none is taken, which would cost as much again.
@@ -143,21 +183,30 @@ def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Wo
         work(offset, data)
 
     digest = hashlib.sha256() if tree is None else None
-    offset = 0
+    length_bytes = 0
     with BlockWorkers(check) as workers:
-        for data in decompress(
-            image.chunks, name=image.name, limit_bytes=_limit(image, room_bytes), take=workers.take
-        ):
+        for offset, data in _unpacked(image, room_bytes)(workers.take):
             if digest is not None:
                 digest.update(data)
             workers.hand_over(offset, data)
-            offset += len(data)
+            length_bytes = max(length_bytes, offset + len(data))
         workers.finish()
     sha256 = None if digest is None else digest.hexdigest()
-    written = Written(role=image.role, name=image.name, length_bytes=offset, sha256=sha256)
-    _require_whole(written, tree)
-    _require_signed_content(image, written)
-    return written
+    _require_whole(image, length_bytes, tree)
+    _require_signed_content(image, length_bytes, sha256)
+    return _Passed(length_bytes=length_bytes, sha256=sha256)
+
+
+def _unpacked(image: Image, room_bytes: int) -> Source:
+    """Return a compressed image as a source of all its blocks, in order."""
+
+    def source(take: Callable[[], memoryview]) -> Iterator[tuple[int, memoryview]]:
+        limit_bytes, offset = _limit(image, room_bytes), 0
+        for data in decompress(image.chunks, name=image.name, limit_bytes=limit_bytes, take=take):
+            yield offset, data
+            offset += len(data)
+
+    return source
 
 
 def _limit(image: Image, room_bytes: int) -> int:
@@ -176,51 +225,87 @@ def _require_vouched(name: str, tree: TreeReader, offset: int, data: memoryview)
         raise ImageError(f"{name}: block {bad} is not the one that the hash tree vouches for")
 
 
-def _require_whole(written: Written, tree: TreeReader | None) -> None:
-    if written.length_bytes == 0:
-        raise ImageError(f"{written.name}: holds nothing")
-    if tree is not None and written.length_bytes != tree.superblock.data_bytes:
+def _require_whole(image: Image, length_bytes: int, tree: TreeReader | None) -> None:
+    if length_bytes == 0:
+        raise ImageError(f"{image.name}: holds nothing")
+    if tree is not None and length_bytes != tree.superblock.data_bytes:
         raise ImageError(
-            f"{written.name}: the image has {written.length_bytes} bytes, its hash tree covers "
+            f"{image.name}: the image has {length_bytes} bytes, its hash tree covers "
             f"{tree.superblock.data_bytes}"
         )
 
 
-def _require_signed_content(image: Image, written: Written) -> None:
-    if image.content_length is not None and image.content_length != written.length_bytes:
+def _require_signed_content(image: Image, length_bytes: int, sha256: str | None) -> None:
+    if image.content_length not in (None, length_bytes):
         raise ImageError(
-            f"{image.name}: decompressed to {written.length_bytes} bytes, "
+            f"{image.name}: decompressed to {length_bytes} bytes, "
             f"{image.content_length} were signed"
         )
-    if written.sha256 is not None and image.content_sha256 not in (None, written.sha256):
+    if sha256 is not None and image.content_sha256 not in (None, sha256):
         raise ImageError(f"{image.name}: the content is not what was signed (sha256 differs)")
 
 
-def prove(written: Written, partition: OpenPartition, *, tree: TreeReader | None) -> None:
-    """Read a partition back from the medium and compare it with what was signed.
+def prove(
+    written: Written,
+    partition: OpenPartition,
+    *,
+    tree: TreeReader | None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> None:
+    """Read a partition back from the medium and compare it with what was written to it.
 
     Args:
         written: what must be there.
         partition: already flushed.
-        tree: for the root partition, the tree to compare it with instead of the digest.
+        tree: for the root partition, the tree that names the block that differs.
+        advance: is told of every piece, with its bytes, when its turn comes.
 
     Raises:
         ImageError: the medium gives back other bytes.
         PartitionError: the medium cannot be read.
     """
+
+    def compare(offset: int, buffer: memoryview) -> None:
+        partition.read_into(offset, buffer)
+        if written.fingerprint(buffer) != written.pieces[Piece(offset, len(buffer))]:
+            bad = None if tree is None else tree.first_bad_block(offset // BLOCK_BYTES, buffer)
+            raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
+
     partition.forget_cached()
-    if tree is None:
-        _prove_digest(written, partition)
-    else:
-        prove_tree(partition, tree, name=written.name)
+    _work_through(sorted(written.pieces), compare, advance)
 
 
-def _prove_digest(written: Written, partition: OpenPartition) -> None:
-    if content_digest(partition, written.length_bytes) != written.sha256:
-        raise ImageError(
-            f"{written.name}: the {written.role} partition does not give back what was written "
-            "to it; the medium may be failing"
+def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int | None) -> str:
+    if bad is not None:
+        return (
+            f"{written.name}: block {bad} of the root partition is not the one that the hash tree "
+            "vouches for; the medium may be failing"
         )
+    return (
+        f"{written.name}: the {written.role} partition does not give back what was written to its "
+        f"bytes {offset} to {offset + length}; the medium may be failing"
+    )
+
+
+def _work_through(
+    pieces: Iterable[Piece], work: Work, advance: Callable[[int], None] = lambda _count: None
+) -> None:
+    """Work on pieces of a partition, each in an empty buffer of its length.
+
+    Raises:
+        Exception: what the work at the lowest offset raised, if any did.
+    """
+    with BlockWorkers(work) as workers:
+        for piece in pieces:
+            workers.hand_over(piece.offset_bytes, workers.take()[: piece.length_bytes])
+            advance(piece.length_bytes)
+        workers.finish()
+
+
+def _pieces(length_bytes: int) -> Iterator[Piece]:
+    """Cut the beginning of a partition into pieces, each of a buffer's length but the last."""
+    for offset in range(0, length_bytes, BUFFER_BYTES):
+        yield Piece(offset, min(BUFFER_BYTES, length_bytes - offset))
 
 
 def content_digest(partition: OpenPartition, length_bytes: int) -> str:
@@ -231,9 +316,9 @@ def content_digest(partition: OpenPartition, length_bytes: int) -> str:
     """
     digest = hashlib.sha256()
     buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-    for offset in range(0, length_bytes, BUFFER_BYTES):
-        data = buffer[: length_bytes - offset]
-        partition.read_into(offset, data)
+    for piece in _pieces(length_bytes):
+        data = buffer[: piece.length_bytes]
+        partition.read_into(piece.offset_bytes, data)
         digest.update(data)
     return digest.hexdigest()
 
@@ -252,12 +337,8 @@ def find_bad_block(partition: OpenPartition, tree: TreeReader) -> int | None:
         if bad is not None:
             raise _BadBlock(bad)
 
-    length_bytes = tree.superblock.data_bytes
     try:
-        with BlockWorkers(check) as workers:
-            for offset in range(0, length_bytes, BUFFER_BYTES):
-                workers.hand_over(offset, workers.take()[: length_bytes - offset])
-            workers.finish()
+        _work_through(_pieces(tree.superblock.data_bytes), check)
     except _BadBlock as found:
         return found.number
     return None
@@ -267,18 +348,3 @@ class _BadBlock(Exception):  # noqa: N818 -- an outcome, not a defect
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-def prove_tree(partition: OpenPartition, tree: TreeReader, *, name: str) -> None:
-    """Compare every block of a root partition with its tree.
-
-    Raises:
-        ImageError: a block differs; the first one is named.
-        PartitionError: the partition cannot be read.
-    """
-    bad = find_bad_block(partition, tree)
-    if bad is not None:
-        raise ImageError(
-            f"{name}: block {bad} of the root partition is not the one that the hash tree "
-            "vouches for; the medium may be failing"
-        )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import MutableMapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -94,7 +94,15 @@ def _renderer(log_format: LogFormat, journal_socket: Path) -> structlog.typing.P
         case LogFormat.JOURNAL:
             return _Journal(journal_socket)
         case _:
-            return _render_for_people
+            return _render_over_bar if sys.stderr.isatty() else _render_for_people
+
+
+_CLEAR_LINE: Final = "\r\x1b[K"
+
+
+def _render_over_bar(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    """Take the line of a progress bar that may stand there; it is drawn anew below."""
+    return _CLEAR_LINE + _render_for_people(logger, method, event)
 
 
 def _render_for_people(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:

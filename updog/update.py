@@ -8,7 +8,7 @@ error tells in which state both sets are.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -144,6 +144,7 @@ def rehearse(planned: Plan, repository: Repository, progress: Progress) -> None:
     """
     for name in dict.fromkeys(planned.migrations):
         repository.deliver(repository.target(name), _exhaust)
+    progress.expect(planned.download_bytes)
     tree: TreeReader | None = None
     for role in Role:
         tree = _rehearse_image(role, planned, repository, progress, tree=tree)
@@ -170,7 +171,7 @@ def _rehearse_image(
     target, room_bytes = planned.targets[role], planned.windows[role].length_bytes
 
     def check(chunks: Iterator[bytes]) -> TreeReader | None:
-        with progress.image(role, target.length) as advance:
+        with progress.fetching(role, target.length) as advance:
             return check_image(_image(role, target, chunks, advance), room_bytes, tree=tree)
 
     return repository.deliver(target, check)
@@ -392,19 +393,26 @@ class _Installation:
     progress: Progress
 
     def run(self) -> dict[str, Content]:
-        """Write the images, the hash tree first, and read each back before the next.
+        """Write the images, the hash tree first, then read all of them back.
+
+        Not each before the next: on a medium that holds less than it says, a later write lands on
+        what was written, and proven, before.
 
         Returns:
             What stands in the partitions now, of the root too much to tell: its tree does.
         """
-        hashes = self._install(Role.HASH, tree=None)
+        self.progress.expect(self.planned.download_bytes)
+        hashes = self._write(Role.HASH, tree=None)
         tree = open_tree(hashes, self.partitions[Role.HASH])
-        self._install(Role.ROOT, tree=tree)
-        boot = self._install(Role.BOOT, tree=None)
+        root = self._write(Role.ROOT, tree=tree)
+        boot = self._write(Role.BOOT, tree=None)
+        started = time.monotonic()
+        self._prove((hashes, root, boot), tree)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
             set=self.planned.inactive,
+            seconds=round(time.monotonic() - started, 3),
         )
         return {
             written.role: Content(length=written.length_bytes, sha256=written.sha256)
@@ -412,17 +420,22 @@ class _Installation:
             if written.sha256 is not None
         }
 
-    def _install(self, role: Role, *, tree: TreeReader | None) -> Written:
+    def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
+        with self.progress.verifying(sum(written.length_bytes for written in images)) as advance:
+            for written in images:
+                own = tree if written.role is Role.ROOT else None
+                prove(written, self.partitions[written.role], tree=own, advance=advance)
+
+    def _write(self, role: Role, *, tree: TreeReader | None) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
 
         def write(chunks: Iterator[bytes]) -> Written:
-            with self.progress.image(role, target.length) as advance:
+            with self.progress.fetching(role, target.length) as advance:
                 return write_image(_image(role, target, chunks, advance), partition, tree=tree)
 
         written = self.repository.deliver(target, write)
         _log_written(target, written, seconds=time.monotonic() - started)
-        prove(written, partition, tree=tree)
         return written
 
 

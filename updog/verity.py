@@ -193,7 +193,7 @@ class TreeReader:
         self.superblock = read_superblock(read, length_bytes=length_bytes)
         self._hasher = _BlockHasher(self.superblock.salt)
         self._offsets = self._level_offsets()
-        self._cache: dict[int, tuple[int, bytes]] = {}
+        self._cache: dict[int, tuple[range, bytes]] = {}
         self.root_digest = self._compute_root_digest()
 
     def _level_offsets(self) -> list[int]:
@@ -221,39 +221,44 @@ class TreeReader:
         count = len(found) // _DIGEST_BYTES
         if first_block + count > self.superblock.data_blocks:
             return self.superblock.data_blocks
-        expected = self._expected(first_block, count)
-        if found == expected:
+        if not found:
             return None
-        for index in range(count):
-            at = slice(index * _DIGEST_BYTES, (index + 1) * _DIGEST_BYTES)
-            if found[at] != expected[at]:
-                return first_block + index
-        raise AssertionError("two different strings of digests without a difference")
+        expected = self._expected(0, range(first_block, first_block + count))
+        return None if found == expected else first_block + _first_difference(found, expected)
 
-    def _expected(self, first_block: int, count: int) -> bytes:
-        """Return the digests that the tree holds for consecutive data blocks."""
-        first, last = first_block // _DIGESTS_A_BLOCK, (first_block + count - 1) // _DIGESTS_A_BLOCK
-        digests = b"".join(self._hash_block(0, index) for index in range(first, last + 1))
-        start = first_block % _DIGESTS_A_BLOCK * _DIGEST_BYTES
-        return digests[start : start + count * _DIGEST_BYTES]
+    def _expected(self, level: int, blocks: range) -> bytes:
+        """Return the digests that a level holds for consecutive blocks of what is below it."""
+        first, last = blocks[0] // _DIGESTS_A_BLOCK, blocks[-1] // _DIGESTS_A_BLOCK
+        digests = self._hash_blocks(level, range(first, last + 1))
+        start = blocks[0] % _DIGESTS_A_BLOCK * _DIGEST_BYTES
+        return digests[start : start + len(blocks) * _DIGEST_BYTES]
 
-    def _hash_block(self, level: int, index: int) -> bytes:
-        """Return a block of the tree, checked against the level above."""
-        cached = self._cache.get(level)
-        if cached and cached[0] == index:
-            return cached[1]
-        block = self._read(self._offsets[level] + index * BLOCK_BYTES, BLOCK_BYTES)
-        if self._hasher.digests(block) != self._vouched_digest(level, index):
-            raise ImageError(
-                f"the hash tree contradicts itself: block {index} of level {level} is not the "
-                "one that the level above vouches for"
-            )
-        self._cache[level] = (index, block)
-        return block
+    def _hash_blocks(self, level: int, blocks: range) -> bytes:
+        """Return consecutive blocks of the tree, each checked against the level above."""
+        known, data = self._cache.get(level, (range(0), b""))
+        if known != blocks:
+            position = self._offsets[level] + blocks[0] * BLOCK_BYTES
+            data = self._read(position, len(blocks) * BLOCK_BYTES)
+            found, vouched = self._hasher.digests(data), self._vouched(level, blocks)
+            if found != vouched:
+                bad = blocks[_first_difference(found, vouched)]
+                raise ImageError(
+                    f"the hash tree contradicts itself: block {bad} of level {level} is not the "
+                    "one that the level above vouches for"
+                )
+            self._cache[level] = (blocks, data)
+        return data
 
-    def _vouched_digest(self, level: int, index: int) -> bytes:
-        if level + 1 == len(self._offsets):
-            return self.root_digest
-        above = self._hash_block(level + 1, index // _DIGESTS_A_BLOCK)
-        start = index % _DIGESTS_A_BLOCK * _DIGEST_BYTES
-        return above[start : start + _DIGEST_BYTES]
+    def _vouched(self, level: int, blocks: range) -> bytes:
+        is_top = level + 1 == len(self._offsets)
+        return self.root_digest if is_top else self._expected(level + 1, blocks)
+
+
+def _first_difference(some: bytes, others: bytes) -> int:
+    """Return the index of the first digest in which two different strings of them differ."""
+    starts = range(0, len(some), _DIGEST_BYTES)
+    return next(
+        index
+        for index, start in enumerate(starts)
+        if some[start : start + _DIGEST_BYTES] != others[start : start + _DIGEST_BYTES]
+    )

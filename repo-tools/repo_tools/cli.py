@@ -19,17 +19,42 @@ _COMMANDS: Final = {
     "image": LazyCommand(
         module="repo_tools.image.group",
         attribute="image",
-        summary="Make what machines boot from.",
+        summary="Make root, hash and boot images and whole disks; look into them.",
     ),
     "playground": LazyCommand(
         module="repo_tools.playground.group",
         attribute="playground",
         summary="A machine made of files, with a publisher, to try updates on.",
     ),
+    "clone": LazyCommand(
+        module="repo_tools.clone",
+        attribute="clone",
+        summary="Mirror a repository.",
+    ),
+    "export": LazyCommand(
+        module="repo_tools.export",
+        attribute="export",
+        summary="Put a repository, or one machine's part of it, into one file.",
+    ),
+    "import": LazyCommand(
+        module="repo_tools.importing",
+        attribute="import_",
+        summary="Take a repository out of such a file.",
+    ),
     "serve": LazyCommand(
         module="repo_tools.serve",
         attribute="serve",
         summary="Serve a directory over HTTP on loopback, for trials.",
+    ),
+    "simulate": LazyCommand(
+        module="repo_tools.simulate",
+        attribute="simulate",
+        summary="Play a rollout over a fleet before it starts.",
+    ),
+    "validate": LazyCommand(
+        module="repo_tools.validate",
+        attribute="validate",
+        summary="Walk a repository as a client would, and say what is wrong.",
     ),
 }
 

@@ -23,14 +23,10 @@ _SYSTEM_DIRECTORIES = (
     "/bin",
 )
 _DEBIAN_PACKAGES = {
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "mcopy": "mtools",
-    "mformat": "mtools",
-    "mmd": "mtools",
-    "objcopy": "binutils",
-    "objdump": "binutils",
-    "readelf": "binutils",
+    **dict.fromkeys(("mke2fs", "debugfs"), "e2fsprogs"),
+    "mkfs.erofs": "erofs-utils",
+    **dict.fromkeys(("objcopy", "objdump", "readelf"), "binutils"),
+    **dict.fromkeys(("mcopy", "mformat", "mmd"), "mtools"),
     "syslinux": "syslinux",
 }
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": ":".join(_SYSTEM_DIRECTORIES), "TZ": "UTC"}

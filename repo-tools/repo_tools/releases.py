@@ -12,6 +12,7 @@ from typing import Final
 from semver import Version
 
 from repo_tools.errors import RepoToolsError
+from repo_tools.filesystems import Kind
 from repo_tools.images import Codec, SystemImages, compress
 from repo_tools.repository import Publication, PublishedRepository, StagedTarget
 from updog.manifest import Images, Manifest, Update, parse_manifest, serialise
@@ -154,9 +155,13 @@ def _stage_images(publication: Publication, release: Release, codec: Codec) -> I
     images = release.images
     return Images(
         boot=_stage(publication, f"{name}-boot.ext4.{codec}", images.boot, codec),
-        root=_stage(publication, f"{name}-root.ext4.{codec}", images.root, codec),
+        root=_stage(publication, f"{name}-{_root_ending(images)}.{codec}", images.root, codec),
         hash=_stage(publication, f"{name}-root.verity.{codec}", images.hash, codec),
     )
+
+
+def _root_ending(images: SystemImages) -> str:
+    return f"root.{Kind.EROFS if images.root.suffix == '.erofs' else Kind.EXT4}"
 
 
 def _stage(publication: Publication, name: str, image: Path, codec: Codec) -> str:

@@ -12,16 +12,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from repo_tools.durations import parse_duration
 from repo_tools.errors import RepoToolsError
 from updog.waves import SEEDS, Wave
 
-_UNITS = {
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    "week": timedelta(weeks=1),
-}
-_DELAY = re.compile(r"(?:in )?(\d{1,6}) (minute|hour|day|week)s?")
 # RFC 3339, section 5.6; what remains is checked by fromisoformat.
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
 _KEYS = frozenset({"start_after", "fleet_percentage"})
@@ -110,8 +104,8 @@ def _starts_at(number: int, value: object, start: datetime) -> datetime:
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
     if isinstance(value, str):
-        if delay := _DELAY.fullmatch(value):
-            return _later(number, start, int(delay[1]) * _UNITS[delay[2]])
+        if (delay := parse_duration(value)) is not None:
+            return _later(number, start, delay)
         if _RFC_3339.fullmatch(value):
             return _instant(number, value)
     raise RepoToolsError(

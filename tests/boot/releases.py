@@ -22,6 +22,7 @@ from repo_tools.keys import KeyDirectory
 from repo_tools.programs import find_program, run_program
 from repo_tools.releases import Release, add_release, set_max_version
 from repo_tools.repository import create_repository, publishing
+from repo_tools.tree import read_tree
 from tests.boot.place import kernel
 from tests.boot.userland import build_set_initrd
 
@@ -67,7 +68,7 @@ class Workshop:
         self.build_root(tree)
         for name in _ROOM:
             (tree / name).touch()
-        ext4.build_file_system(tree, self._base, _format(ext4.needed_bytes(tree)))
+        _build_file_system(tree, self._base)
         shutil.rmtree(tree)
         self._boot_tree.mkdir()
         shutil.copy2(kernel(), self._boot_tree / "vmlinuz")
@@ -105,7 +106,7 @@ class Workshop:
         if behaviour is Behaviour.KERNEL_IS_BROKEN:
             data = (tree / "vmlinuz").read_bytes()
             (tree / "vmlinuz").write_bytes(b"\0" * 1024 + data[1024:])
-        ext4.build_file_system(tree, image, _format(ext4.needed_bytes(tree)))
+        _build_file_system(tree, image)
         shutil.rmtree(tree)
         if behaviour is Behaviour.BOOT_DOES_NOT_MOUNT:
             with image.open("r+b") as file:
@@ -117,8 +118,10 @@ def _places(directory: Path) -> dict[str, Path]:
     return {name: directory / f"{name}.img" for name in ("boot", "root", "hash")}
 
 
-def _format(size_bytes: int) -> ext4.Format:
-    return ext4.Format(size_bytes=size_bytes, uuid=_ANY_UUID, made_at=MADE_AT)
+def _build_file_system(directory: Path, image: Path) -> None:
+    tree = read_tree(directory)
+    how = ext4.Format(size_bytes=ext4.needed_bytes(tree), uuid=_ANY_UUID, made_at=MADE_AT)
+    ext4.build_file_system(tree, image, how)
 
 
 def _put_version(root: Path, version: Version, behaviour: Behaviour) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import click
 from semver import Version
 
 from updog.choice import NoUpdate
@@ -10,12 +11,30 @@ from updog.commands.output import NOTHING_CHANGED, leaving
 from updog.commands.session import Session
 from updog.machine import Machine
 from updog.plan import plan
-from updog.progress import for_this_terminal
+from updog.progress import Progress, ProgressMode, choose_displays
 from updog.update import Installed, install, log_trust
 
 
+def progress_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --progress."""
+    return click.option(
+        "--progress",
+        "mode",
+        type=click.Choice([mode.value for mode in ProgressMode]),
+        callback=lambda _context, _option, value: ProgressMode(value),
+        default=ProgressMode.AUTO.value,
+        show_default=True,
+        help="How far it is: a bar if a terminal watches, JSON lines on stderr, or nothing.",
+    )(command)
+
+
 def choose_and_install(
-    session: Session, *, image: Version | None, ignore_waves: bool, undone: str
+    session: Session,
+    *,
+    image: Version | None,
+    ignore_waves: bool,
+    mode: ProgressMode,
+    undone: str,
 ) -> Installed | None:
     """Install the update for this machine, or print why there is none, as `report_none` does."""
     machine, repository = session.machine, session.repository
@@ -31,7 +50,7 @@ def choose_and_install(
             machine,
             repository,
             planned,
-            for_this_terminal(),
+            Progress(*choose_displays(mode)),
             by_hand=choice.outcome.is_by_hand,
         )
 

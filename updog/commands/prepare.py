@@ -4,17 +4,19 @@ from semver import Version
 
 from updog.choice import NoUpdate
 from updog.commands.choosing import image_option, make_choice, now_option, report_none
+from updog.commands.installing import progress_option
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import command, connected
 from updog.plan import plan
-from updog.progress import for_this_terminal
+from updog.progress import Progress, ProgressMode, choose_displays
 from updog.update import rehearse
 
 
 @command("prepare", example="updog prepare --now")
 @image_option
 @now_option
-def prepare(*, image: Version | None, ignore_waves: bool) -> None:
+@progress_option
+def prepare(*, image: Version | None, ignore_waves: bool, mode: ProgressMode) -> None:
     """Fetch and verify an update without touching the disk.
 
     Every image and migration is fetched, checked and thrown away.
@@ -27,7 +29,7 @@ def prepare(*, image: Version | None, ignore_waves: bool) -> None:
         chosen = choice.outcome.update
         with leaving(NOTHING_CHANGED):
             planned = plan(session.machine, session.repository, choice.manifest, chosen)
-            rehearse(planned, session.repository, for_this_terminal())
+            rehearse(planned, session.repository, Progress(*choose_displays(mode)))
     with leaving(f"{chosen.version} is whole and signed, the disk was not changed"):
         if wants_json():
             print_json({"prepared": str(chosen.version), "bytes": planned.download_bytes})

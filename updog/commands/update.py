@@ -7,18 +7,20 @@ from semver import Version
 
 from updog.commands.activating import announce_and_reboot, what_is_left
 from updog.commands.choosing import image_option, now_option
-from updog.commands.installing import choose_and_install, words_for_installed
+from updog.commands.installing import choose_and_install, progress_option, words_for_installed
 from updog.commands.output import leaving
 from updog.commands.session import command, connected
 from updog.machine import Machine
+from updog.progress import ProgressMode
 from updog.update import Installed, activate
 
 
 @command("update", example="updog update --reboot --now")
 @image_option
 @now_option
+@progress_option
 @click.option("-r", "--reboot", is_flag=True, help="Restart into the update at once.")
-def update(*, image: Version | None, ignore_waves: bool, reboot: bool) -> None:
+def update(*, image: Version | None, ignore_waves: bool, mode: ProgressMode, reboot: bool) -> None:
     """Fetch, install, prove and activate an update.
 
     The running set is never touched. The next boot tries the update once; if that boot is not
@@ -27,7 +29,7 @@ def update(*, image: Version | None, ignore_waves: bool, reboot: bool) -> None:
     with connected() as session:
         machine = session.machine
         installed = choose_and_install(
-            session, image=image, ignore_waves=ignore_waves, undone="applied"
+            session, image=image, ignore_waves=ignore_waves, mode=mode, undone="applied"
         )
         if installed is None:
             return

@@ -3,15 +3,17 @@
 from semver import Version
 
 from updog.commands.choosing import image_option, now_option
-from updog.commands.installing import choose_and_install, words_for_installed
+from updog.commands.installing import choose_and_install, progress_option, words_for_installed
 from updog.commands.output import leaving, print_json, print_result, wants_json
 from updog.commands.session import command, connected
+from updog.progress import ProgressMode
 
 
 @command("update-image", example="updog update-image && updog update-apply --reboot")
 @image_option
 @now_option
-def update_image(*, image: Version | None, ignore_waves: bool) -> None:
+@progress_option
+def update_image(*, image: Version | None, ignore_waves: bool, mode: ProgressMode) -> None:
     """Install and prove an update, but do not activate it.
 
     The next boot stays with the running system until `updog update-apply`.
@@ -19,7 +21,7 @@ def update_image(*, image: Version | None, ignore_waves: bool) -> None:
     with connected() as session:
         variant = session.machine.host.variant
         installed = choose_and_install(
-            session, image=image, ignore_waves=ignore_waves, undone="installed"
+            session, image=image, ignore_waves=ignore_waves, mode=mode, undone="installed"
         )
     if installed is None:
         return

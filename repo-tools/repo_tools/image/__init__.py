@@ -1,1 +1,1 @@
-"""`repo-tools image`: what machines are made of."""
+"""Making images and whole disks, and looking into them: the commands of `repo-tools image`."""

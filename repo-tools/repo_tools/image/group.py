@@ -7,12 +7,16 @@ import click
 from repo_tools.jsonoutput import make_options
 from signpost.commandline import LazyCommand, SharingGroup
 
+
+def _lazy(module: str, summary: str) -> LazyCommand:
+    return LazyCommand(module=f"repo_tools.image.{module}", attribute="command", summary=summary)
+
+
 _COMMANDS: Final = {
-    "stage1": LazyCommand(
-        module="repo_tools.image.stage1",
-        attribute="command",
-        summary="Make the boot loader that chooses a set by signpost's rule.",
-    ),
+    "build": _lazy("build", "Make root, hash and boot image from directory trees."),
+    "disk": _lazy("disk", "Lay out a whole disk, and fill set A."),
+    "inspect": _lazy("inspect", "Show what is in an image or a disk."),
+    "stage1": _lazy("stage1", "Make the boot loader that chooses a set by signpost's rule."),
 }
 
 
@@ -21,8 +25,11 @@ _COMMANDS: Final = {
     make_options=make_options,
     lazy=_COMMANDS,
     epilog="""\b
-Example:
+Examples:
+  repo-tools image build root-tree --kernel vmlinuz --initrd initrd.img images
+  repo-tools image disk disk.img --size-mib 2048 --set-a images
+  repo-tools image inspect disk.img
   repo-tools image stage1 out --kernel /boot/vmlinuz-6.1 --modules /lib/modules/6.1""",
 )
 def image(**_shared: object) -> None:
-    """Make what machines boot from. Needs no root."""
+    """Images of a system, and whole disks: made and read without root or loop devices."""

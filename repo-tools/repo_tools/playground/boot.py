@@ -8,6 +8,7 @@ from typing import assert_never
 import click
 
 from repo_tools.jsonoutput import print_json, wants_json
+from repo_tools.options import print_line
 from repo_tools.playground.machine import (
     Checked,
     Event,
@@ -19,10 +20,7 @@ from repo_tools.playground.machine import (
     Verified,
     reset,
 )
-from repo_tools.playground.options import (
-    optional_directory_argument,
-    print_line,
-)
+from repo_tools.playground.options import optional_directory_argument
 from repo_tools.playground.place import Playground, find_playground
 from repo_tools.telling import telling
 

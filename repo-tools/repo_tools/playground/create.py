@@ -16,13 +16,10 @@ from repo_tools.images import Codec
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.keys import KEYS_PER_ROLE
 from repo_tools.layout import create_disk, plan, write_image
+from repo_tools.options import Tell, print_line
 from repo_tools.playground.facts import describe
 from repo_tools.playground.machine import LeftUnmarked, reset
-from repo_tools.playground.options import (
-    Tell,
-    optional_directory_argument,
-    print_line,
-)
+from repo_tools.playground.options import optional_directory_argument
 from repo_tools.playground.place import Playground, claim
 from repo_tools.playground.publisher import DEFAULT_WAVES, build_release, sizes
 from repo_tools.programs import find_own_command

@@ -7,12 +7,9 @@ import click
 from semver import Version
 
 from repo_tools.jsonoutput import print_json, wants_json
+from repo_tools.options import print_line, version_argument
 from repo_tools.playground.facts import describe
-from repo_tools.playground.options import (
-    directory_argument,
-    print_line,
-    version_argument,
-)
+from repo_tools.playground.options import directory_argument
 from repo_tools.playground.place import find_playground
 from repo_tools.releases import set_max_version
 from repo_tools.repository import publishing

@@ -1,34 +1,10 @@
-"""Arguments and options that several playground commands take, and how they print facts."""
+"""The arguments of playground commands."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import click
-from semver import Version
-
-from updog.versions import parse_version
-
-Tell: TypeAlias = Callable[[str, str], None]
-"""Told what was done, as a short label and a text."""
 
 directory_argument = click.argument("directory", type=click.Path(path_type=Path))
 optional_directory_argument = click.argument(
     "directory", type=click.Path(path_type=Path), default="playground"
 )
-
-
-def _parse_version(_context: click.Context, _parameter: click.Parameter, value: str) -> Version:
-    """Return a version, or end with a usage error that says how to write one."""
-    try:
-        return parse_version(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-version_argument = click.argument("version", callback=_parse_version)
-
-
-def print_line(label: str, text: str) -> None:
-    """Print one fact under a short label."""
-    click.echo(f"{label:<10} {text}")

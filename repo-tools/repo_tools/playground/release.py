@@ -9,12 +9,9 @@ from semver import Version
 from repo_tools.errors import RepoToolsError
 from repo_tools.images import Codec
 from repo_tools.jsonoutput import print_json, wants_json
+from repo_tools.options import print_line, version_argument
 from repo_tools.playground.facts import describe
-from repo_tools.playground.options import (
-    directory_argument,
-    print_line,
-    version_argument,
-)
+from repo_tools.playground.options import directory_argument
 from repo_tools.playground.place import Playground, find_playground
 from repo_tools.playground.publisher import build_release, sizes
 from repo_tools.releases import (

@@ -6,11 +6,9 @@ from typing import Any
 import click
 
 from repo_tools.jsonoutput import print_json, wants_json
+from repo_tools.options import print_line
 from repo_tools.playground.facts import describe
-from repo_tools.playground.options import (
-    optional_directory_argument,
-    print_line,
-)
+from repo_tools.playground.options import optional_directory_argument
 from repo_tools.playground.place import find_playground
 
 

@@ -15,9 +15,16 @@ from tests.unit.repo_tools.machines import run
 
 COMMANDS = [
     [],
-    ["serve"],
+    ["clone"],
+    ["export"],
     ["image"],
+    ["image", "build"],
+    ["image", "disk"],
+    ["image", "inspect"],
     ["image", "stage1"],
+    ["import"],
+    ["serve"],
+    ["validate"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
@@ -25,6 +32,7 @@ COMMANDS = [
     ["playground", "release"],
     ["playground", "serve"],
     ["playground", "status"],
+    ["simulate"],
 ]
 
 
@@ -40,7 +48,7 @@ def test_help_does_not_wait_for_libraries_that_it_does_not_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert {"tuf", "cryptography", "parted", "requests"}.isdisjoint(done.stdout.split())
+    assert {"tuf", "cryptography", "parted", "requests", "numpy"}.isdisjoint(done.stdout.split())
 
 
 def test_the_version_is_told() -> None:

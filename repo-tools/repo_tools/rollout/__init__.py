@@ -1,0 +1,1 @@
+"""What a rollout does to a fleet and to the server, before it starts."""
