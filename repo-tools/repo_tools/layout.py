@@ -83,17 +83,21 @@ def plan(disk_mib: int, *, efi_mib: int = EFI_MIB) -> tuple[PlannedPartition, ..
     )
 
 
-def refuse_oversized(images: Mapping[str, Path], disk_mib: int) -> None:
+def refuse_oversized(images: Mapping[str, Path], disk_mib: int, *, efi_mib: int = EFI_MIB) -> None:
     """Refuse images that do not fit the partitions of a set.
 
     Args:
         images: by the role of their partition: boot, root, hash.
         disk_mib: the size of the disk, in MiB.
+        efi_mib: size of EFI-SYSTEM and EFI-BACKUP each.
 
     Raises:
         RepoToolsError: one is too large, or the disk too small to have sets.
     """
-    sizes = {partition.label: partition.size_mib * MEBIBYTE for partition in plan(disk_mib)}
+    sizes = {
+        partition.label: partition.size_mib * MEBIBYTE
+        for partition in plan(disk_mib, efi_mib=efi_mib)
+    }
     for role, image in images.items():
         length, room = image.stat().st_size, sizes[f"BOTTLEROCKET-{role.upper()}-A"]
         if length > room:

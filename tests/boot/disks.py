@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from repo_tools.layout import create_disk, mark_legacy_bootable, write_image
+from repo_tools.layout import create_disk, write_image
 from repo_tools.programs import find_own_command, find_program, run_program
 from repo_tools.releases import Release
-from repo_tools.stage1.esp import write_boot_code
+from repo_tools.stage1.esp import put_into_disk
 from signpost.disk import Location, Window, read
-from signpost.sets import BOTTLEROCKET_PRIVATE, EFI_SYSTEM, SetName
+from signpost.sets import BOTTLEROCKET_PRIVATE, SetName
 from tests.boot.place import HOST
 from tests.boot.releases import FACTORY, Channel, os_release, put_files, run
 from tests.helpers.gpt_builder import Flags
@@ -36,16 +36,13 @@ _SECTOR = 512
 def make_factory_disk(path: Path, factory: Release, *, esp: Path) -> None:
     """Make a disk that holds the first release in set A, and that any firmware starts from."""
     create_disk(path, DISK_MIB, efi_mib=EFI_MIB)
-    mark_legacy_bootable(path)
-    write_boot_code(path, HOST / "usr/lib/SYSLINUX/gptmbr.bin")
+    put_into_disk(path, esp, boot_code=HOST / "usr/lib/SYSLINUX/gptmbr.bin")
     found = read(Location(path=path))
     images = factory.images
     for image, partition in zip(
         (images.boot, images.root, images.hash), found.sets[SetName.A].partitions, strict=True
     ):
         write_image(image, found.window(partition))
-    efi = next(p for p in found.table.partitions if p.type_guid == EFI_SYSTEM)
-    write_image(esp, found.window(efi))
 
 
 def give_channel(disk: Path, channel: Channel, *, port: int) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from repo_tools.errors import RepoToolsError
+from repo_tools.layout import mark_legacy_bootable, write_image
 from repo_tools.programs import find_program, run_program
+from signpost.disk import Location, read
+from signpost.sets import EFI_SYSTEM
 
 _SECTOR: Final = 512
 _BOOT_CODE_BYTES: Final = 440
@@ -60,10 +63,30 @@ def build_esp(image: Path, size_mib: int, *, uki: Path | None, bios: BiosFiles |
         _add_syslinux(image, bios)
 
 
-def write_boot_code(disk: Path, code: Path) -> None:
-    """Put boot code for a GUID partition table, as syslinux' gptmbr.bin, into LBA 0 of a disk.
+def put_into_disk(disk: Path, esp: Path, *, boot_code: Path | None) -> None:
+    """Fill the EFI-SYSTEM partition of a disk, and let a BIOS start from it.
 
-    It starts the partition that `layout.mark_legacy_bootable` has marked.
+    Args:
+        disk: the image of a disk whose EFI-SYSTEM has room.
+        esp: what `build_esp` made.
+        boot_code: for LBA 0, as syslinux' gptmbr.bin; it starts the partition that is marked for
+            it (attribute bit 2). None where no BIOS has to.
+
+    Raises:
+        RepoToolsError: the image is too large, or the code is none.
+    """
+    found = read(Location(path=disk))
+    efi = next((p for p in found.table.partitions if p.type_guid == EFI_SYSTEM), None)
+    if efi is None:
+        raise RepoToolsError(f"{disk} has no EFI-SYSTEM partition")
+    write_image(esp, found.window(efi))
+    if boot_code is not None:
+        write_boot_code(disk, boot_code)
+        mark_legacy_bootable(disk)
+
+
+def write_boot_code(disk: Path, code: Path) -> None:
+    """Put boot code for a GUID partition table into LBA 0, beside the protective record.
 
     Raises:
         RepoToolsError: the code is too long, or no boot code.
