@@ -25,15 +25,17 @@ from tests.boot.emulator import (
     a_virtual_machine,
     direct,
 )
-from tests.boot.place import CACHE, GUEST, HOST, kernel, kernel_modules
+from tests.boot.place import CACHE, GUEST, HOST, PROJECT, kernel, kernel_modules
 from tests.boot.releases import FACTORY, Channel, Publisher, Workshop
 from tests.boot.userland import build_busybox_root, build_systemd_root
 from tests.helpers.machine import copy_sparsely
 
 _seconds_in_stage1: list[float] = []
 
-UNITS = Path(__file__).parent / "guest" / "units"
-"""The units that a machine with systemd is given."""
+UNITS = PROJECT / "systemd"
+"""The units that are shipped; a machine with systemd is given them."""
+_STAND_IN = Path(__file__).parent / "guest" / "stand-in"
+"""The one unit that no machine can do without, as long as none are shipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="session")
 def systemd_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    build_root = partial(build_systemd_root, units=UNITS)
+    build_root = partial(build_systemd_root, units=UNITS if UNITS.is_dir() else _STAND_IN)
     made = Workshop(tmp_path_factory.mktemp("systemd-workshop"), build_root)
     made.prepare()
     return made

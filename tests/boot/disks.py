@@ -52,7 +52,8 @@ def give_channel(disk: Path, channel: Channel, *, port: int) -> None:
     """
     config = (
         f"{_base_urls(f'http://10.0.2.2:{port}/{channel.name}')}"
-        '[paths]\ntrusted_root = "root.json"\n[reboot]\ncommand = ["/bin/reboot", "-f"]\n'
+        '[paths]\ntrusted_root = "/var/etc/root.json"\n'
+        '[reboot]\ncommand = ["/bin/reboot", "-f"]\n'
     )
     files = {"etc/root.json": channel.trusted_root, "etc/updog.toml": config.encode()}
     image = disk.with_suffix(".ext4")

@@ -107,19 +107,6 @@ def test_firmware_starts_stage_1_from_the_disk(lab: Lab, kind: str) -> None:
     assert lab.judge.flags() == {"A": "1/0/1", "B": "2/0/1"}
 
 
-def test_a_machine_with_systemd_updates_restarts_and_marks_success_by_a_unit(
-    systemd_lab: Lab,
-) -> None:
-    release = systemd_lab.workshop.release("1.1.0")
-    systemd_lab.offer(release)
-
-    said = systemd_lab.boot("update")
-
-    assert boots(said) == ["A 1.0.0", "B 1.1.0"]
-    assert systemd_lab.judge.flags() == {"A": "1/0/1", "B": "2/0/1"}
-    assert systemd_lab.judge.holds("B", release)
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """When the power is cut: a range of the disk's bytes has changed so many times."""

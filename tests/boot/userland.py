@@ -89,13 +89,25 @@ def build_systemd_root(tree: Path, units: Path) -> None:
     # A machine without one would ask for its name and time zone on the console.
     _write(tree / "etc/machine-id", b"0123456789abcdef0123456789abcdef\n", mode=0o444)
     for directory in (_GUEST_FILES / "units", units):
-        for unit in directory.iterdir():
-            _install_unit(tree, unit)
+        _install_units(tree, directory)
     (tree / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
     (tree / "etc/systemd/system/default.target").symlink_to(
         "/usr/lib/systemd/system/multi-user.target"
     )
     _compile(tree)
+
+
+_DROP_INS = {"sysctl.d": "usr/lib/sysctl.d", "system.conf.d": "usr/lib/systemd/system.conf.d"}
+
+
+def _install_units(tree: Path, directory: Path) -> None:
+    """Install what a directory of units holds: units, which are enabled, and drop-ins."""
+    for path in sorted(directory.iterdir()):
+        if path.is_dir():
+            target = _DROP_INS.get(path.name, f"usr/lib/systemd/system/{path.name}")
+            shutil.copytree(path, tree / target, dirs_exist_ok=True)
+        else:
+            _install_unit(tree, path)
 
 
 def _install_unit(tree: Path, unit: Path) -> None:
@@ -128,6 +140,9 @@ def _build_common_root(tree: Path) -> None:
     _copy_busybox(tree)
     for name in ("task", "announce", "network"):
         _copy_guest_file(tree, name, f"usr/lib/boot-test/{name}")
+    # Where a machine looks for updates is told to it by the test, after its image was built.
+    (tree / "etc").mkdir()
+    (tree / "etc/updog.toml").symlink_to("/var/etc/updog.toml")
     for name in ("dev", "proc", "sys", "run", "tmp", "var", "root", "etc/boot-test"):
         (tree / name).mkdir(parents=True, exist_ok=True)
 
