@@ -48,6 +48,7 @@ class Lab:
     firmware: Firmware
     factory_disk: Path
     directory: Path
+    has_systemd: bool = False
 
     @property
     def disk(self) -> Path:
@@ -61,7 +62,7 @@ class Lab:
         """Make a disk with the factory version whose machine may update to releases."""
         channel = self.publisher.publish(*releases)
         copy_sparsely(self.factory_disk, self.disk)
-        give_channel(self.disk, channel, port=self.port)
+        give_channel(self.disk, channel, port=self.port, has_systemd=self.has_systemd)
         return channel
 
     def install(self, release: Release) -> None:
@@ -185,7 +186,7 @@ def systemd_lab(lab: Lab, systemd_workshop: Workshop, stage1: Path) -> Lab:
     """Return a lab whose guests run systemd."""
     factory = lab.directory / "factory.img"
     make_factory_disk(factory, systemd_workshop.release(FACTORY), esp=stage1 / "esp.img")
-    return replace(lab, workshop=systemd_workshop, factory_disk=factory)
+    return replace(lab, workshop=systemd_workshop, factory_disk=factory, has_systemd=True)
 
 
 def chosen(said: VirtualMachine) -> list[str]:

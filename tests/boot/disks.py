@@ -45,15 +45,15 @@ def make_factory_disk(path: Path, factory: Release, *, esp: Path) -> None:
         write_image(image, found.window(partition))
 
 
-def give_channel(disk: Path, channel: Channel, *, port: int) -> None:
+def give_channel(disk: Path, channel: Channel, *, port: int, has_systemd: bool) -> None:
     """Fill the PRIVATE partition: where the machine looks for updates, and whom it trusts.
 
     On a real machine the trusted root comes with the image; here each case has its own repository.
     """
+    restart = "" if has_systemd else '[reboot]\ncommand = ["/bin/reboot", "-f"]\n'
     config = (
         f"{_base_urls(f'http://10.0.2.2:{port}/{channel.name}')}"
-        '[paths]\ntrusted_root = "/var/etc/root.json"\n'
-        '[reboot]\ncommand = ["/bin/reboot", "-f"]\n'
+        f'[paths]\ntrusted_root = "/var/etc/root.json"\n{restart}'
     )
     files = {"etc/root.json": channel.trusted_root, "etc/updog.toml": config.encode()}
     image = disk.with_suffix(".ext4")
