@@ -67,7 +67,8 @@ readme: setup  ## put what the demo prints now into README.md
 
 .PHONY: explore
 explore: setup  ## explore every crash state, not a sample
-	EXPLORE=all scripts/test tests/crash
+	EXPLORE=all scripts/test tests/crash tests/faults \
+		tests/integration/test_publish_consistency.py tests/unit/repo_tools/test_rescheduling.py
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
@@ -80,6 +81,8 @@ bench: setup  ## measure what docs/performance.md states, as root, in a quarter 
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.check_update
 	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.image
+	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.install --picture docs/install.svg
 
 .PHONY: clean

@@ -14,11 +14,12 @@ from pathlib import Path
 from semver import Version
 
 from benchmarks.measure import MIB
+from repo_tools.draft import make_changes
 from repo_tools.images import Codec, SystemImages, build_hash_image
 from repo_tools.keys import KeyDirectory
 from repo_tools.layout import create_disk
-from repo_tools.releases import Release, add_release, set_max_version
 from repo_tools.repository import create_repository, publishing
+from repo_tools.sources import Release, add_release
 from signpost.disk import Location, Window, read
 from signpost.sets import SetName
 from tests.helpers.loop_device import loop_device
@@ -81,10 +82,15 @@ def publish(directory: Path, size_mib: int) -> None:
     trusted = create_repository(directory / "repository", keys, now=now)
     (directory / "root.json").write_bytes(trusted)
     with publishing(directory / "repository", keys, now=now) as publication:
-        for codec, version in VERSIONS.items():
-            release = Release(variant="bench", arch="x86_64", version=version, images=images)
-            add_release(publication, release, waves=(), codec=codec, follows=Version(1, 0, 0))
-        set_max_version(publication, max(VERSIONS.values()))
+        releases = [
+            (codec, Release(variant="bench", arch="x86_64", version=version, images=images))
+            for codec, version in VERSIONS.items()
+        ]
+        changes = [
+            add_release(release, codec=codec, follows=Version(1, 0, 0))
+            for codec, release in releases
+        ]
+        make_changes(publication, changes, clock=lambda: now)
 
 
 @contextmanager

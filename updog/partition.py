@@ -23,6 +23,8 @@ from updog.errors import PartitionError
 _ALIGNMENT: Final = 4096
 """Of positions, lengths and addresses that may go past the cache, whatever the sector size."""
 
+_IN_USE: Final = "it is mounted, or another program holds it; unmount it, or end that program"
+
 _FLUSH_EVERY_BYTES: Final = 32 << 20
 _PAGE: Final = 4096
 
@@ -228,6 +230,16 @@ def _open(window: Window, mode: int) -> int:
         # can be mounted; all of a set are open at once, and only the first could be exclusive.
         is_node = stat.S_ISBLK(kind) and window.offset_bytes == 0
         exclusive = os.O_EXCL if mode == os.O_RDWR and is_node else 0
-        return os.open(window.path, mode | exclusive | os.O_CLOEXEC)
+        descriptor = os.open(window.path, mode | exclusive | os.O_CLOEXEC)
     except OSError as err:
-        raise PartitionError(f"cannot open {describe(window)}: {err.strerror}") from err
+        why = _IN_USE if err.errno == errno.EBUSY else err.strerror
+        raise PartitionError(f"cannot open {describe(window)}: {why}") from err
+    found = os.fstat(descriptor).st_rdev
+    if window.device not in (None, found):
+        os.close(descriptor)
+        what = f"device {os.major(found)}:{os.minor(found)}" if found else "a file"
+        raise PartitionError(
+            f"cannot open {describe(window)}: {what} is in the place of the partition, which is "
+            f"device {os.major(window.device)}:{os.minor(window.device)}"
+        )
+    return descriptor

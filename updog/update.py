@@ -21,11 +21,12 @@ from signpost import disk as boot_disk
 from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.errors import SignpostError
+from signpost.flags import CLEARED
 from signpost.sets import SetName
 from signpost.state import BootState
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
-from updog.errors import PartitionError, UpdogError
+from updog.errors import ImageError, PartitionError, UpdogError
 from updog.history import (
     Content,
     Event,
@@ -220,13 +221,13 @@ def install(
         _keep_migrations(machine, repository, planned)
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
-    require_images(planned, repository)
-    machine.history.append(
-        _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
-    )
     started = time.monotonic()
-    try:
-        with _opened(planned.windows) as partitions:
+    with _opened(planned.windows) as partitions:
+        require_images(planned, repository)
+        with _telling_of_failures(machine, planned):
+            machine.history.append(
+                _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+            )
             _clear(machine, planned)
             with _telling_what_is_left(planned):
                 # Not before: until the set is cleared, those of what it holds may be needed.
@@ -235,9 +236,6 @@ def install(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()
             _mark_valid(machine, planned)
-    except (UpdogError, SignpostError) as err:
-        _record_failure(machine, planned, err)
-        raise
     installed = Installed(
         version=planned.update.version,
         set=planned.inactive,
@@ -302,6 +300,48 @@ def _holds(window: Window, target: Target) -> bool:
         return False
 
 
+@contextmanager
+def _telling_of_failures(machine: Machine, planned: Plan) -> Iterator[None]:
+    """Note a failure, and an interruption outside of the steps that tell what they leave."""
+    before = _state(machine)
+    try:
+        yield
+    except KeyboardInterrupt as err:
+        failure = UpdogError(_words_for_interruption(planned, before, _state(machine)))
+        _record_failure(machine, planned, failure)
+        raise failure from err
+    except (UpdogError, SignpostError) as err:
+        _record_failure(machine, planned, err)
+        raise
+
+
+def _words_for_interruption(
+    planned: Plan, before: BootState | None, state: BootState | None
+) -> str:
+    version, name = planned.update.version, planned.inactive
+    stopped = f"update to {version} stopped: interrupted"
+    if state is None:
+        return (
+            f"{stopped}. `signpost status` says what boots; set {name.other} is untouched. Run the "
+            "command again"
+        )
+    if state.flags[name] == CLEARED:
+        return f"{stopped}. {_cleared(name)}"
+    if state == before:
+        return (
+            f"{stopped}. As the disk reads now, the old flags count, and no partition was written. "
+            "Run the command again"
+        )
+    return words_for_marking(version, name, state, "interrupted")
+
+
+def _cleared(name: SetName) -> str:
+    return (
+        f"Set {name} is cleared and will not boot; set {name.other} is untouched. Run the command "
+        "again to start over"
+    )
+
+
 def _clear(machine: Machine, planned: Plan) -> None:
     boot_disk.change(machine.location, boot_state.clear_inactive, expected=planned.sets)
 
@@ -364,23 +404,43 @@ def _log_plan(machine: Machine, planned: Plan) -> None:
 def _opened(windows: Mapping[Role, Window]) -> Iterator[dict[Role, OpenPartition]]:
     """Open all partitions of a set for this process alone, before anything is cleared."""
     with ExitStack() as stack:
-        yield {
-            role: stack.enter_context(open_for_writing(window)) for role, window in windows.items()
-        }
+        try:
+            partitions = {
+                role: stack.enter_context(open_for_writing(window))
+                for role, window in windows.items()
+            }
+        except PartitionError as err:
+            raise UpdogError(
+                f"{err} (both sets are untouched). Once that is mended, run the command again"
+            ) from err
+        yield partitions
 
 
 @contextmanager
 def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     """Add to an error the state that it leaves."""
-    inactive, active = planned.inactive, planned.inactive.other
     try:
         yield
-    except (UpdogError, SignpostError, KeyboardInterrupt) as err:
-        why = str(err) or "interrupted"
+    # The last three come of too little memory: for an object, a buffer, and one more thread.
+    except (
+        *(UpdogError, SignpostError, KeyboardInterrupt),
+        *(MemoryError, OSError, RuntimeError),
+    ) as err:
         raise UpdogError(
-            f"update to {planned.update.version} stopped: {why}. Set {inactive} is cleared and "
-            f"will not boot; set {active} is untouched. Run the command again to start over"
+            f"update to {planned.update.version} stopped: {_why(err)}. {_cleared(planned.inactive)}"
         ) from err
+
+
+def _why(err: BaseException) -> str:
+    match err:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case MemoryError():
+            return "there is not enough memory"
+        case OSError():
+            return err.strerror or str(err)
+        case _:
+            return str(err)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,8 +463,9 @@ class _Installation:
         """
         self.progress.expect(self.planned.download_bytes)
         hashes = self._write(Role.HASH, tree=None)
-        tree = open_tree(hashes, self.partitions[Role.HASH])
-        root = self._write(Role.ROOT, tree=tree)
+        with self._doubting_the_medium(hashes):
+            tree = open_tree(hashes, self.partitions[Role.HASH])
+            root = self._write(Role.ROOT, tree=tree)
         boot = self._write(Role.BOOT, tree=None)
         started = time.monotonic()
         self._prove((hashes, root, boot), tree)
@@ -419,6 +480,15 @@ class _Installation:
             for written in (hashes, boot)
             if written.sha256 is not None
         }
+
+    @contextmanager
+    def _doubting_the_medium(self, hashes: Written) -> Iterator[None]:
+        """Blame no image for not fitting a tree that the medium does not give back as written."""
+        try:
+            yield
+        except ImageError:
+            prove(hashes, self.partitions[Role.HASH], tree=None)
+            raise
 
     def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
         with self.progress.verifying(sum(written.length_bytes for written in images)) as advance:
@@ -556,9 +626,10 @@ def _record_installed(
     )
     try:
         machine.history.append(event)
-    except UpdogError as err:
+    except (UpdogError, KeyboardInterrupt) as err:
+        why = str(err) or "interrupted"
         raise UpdogError(
-            f"{err}. {installed.version} stands in set {installed.set}, marked valid but not "
+            f"{why}. {installed.version} stands in set {installed.set}, marked valid but not "
             f"activated; set {installed.set.other} is untouched. Once the history can be written, "
             "run the command again to go on"
         ) from err

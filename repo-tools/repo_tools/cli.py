@@ -16,6 +16,51 @@ from signpost.errors import SignpostError
 from updog.errors import UpdogError
 
 _COMMANDS: Final = {
+    "key": LazyCommand(
+        module="repo_tools.key.group",
+        attribute="key",
+        summary="Private keys as files, and which keys there are.",
+    ),
+    "root": LazyCommand(
+        module="repo_tools.root.group",
+        attribute="root",
+        summary="Who may sign what: keys, thresholds, expiry, and their ceremony.",
+    ),
+    "release": LazyCommand(
+        module="repo_tools.release.group",
+        attribute="release",
+        summary="What is offered to machines: add, withdraw, list.",
+    ),
+    "migrations": LazyCommand(
+        module="repo_tools.migrations.group",
+        attribute="migrations",
+        summary="What runs on a machine between two versions.",
+    ),
+    "max-version": LazyCommand(
+        module="repo_tools.max_version.group",
+        attribute="max_version",
+        summary="How far up machines may go.",
+    ),
+    "waves": LazyCommand(
+        module="repo_tools.waves.group",
+        attribute="waves",
+        summary="Rollouts: set, show, pause, resume, accelerate.",
+    ),
+    "publish": LazyCommand(
+        module="repo_tools.publish",
+        attribute="command",
+        summary="Make the draft public.",
+    ),
+    "refresh": LazyCommand(
+        module="repo_tools.refresh",
+        attribute="command",
+        summary="Sign anew what is about to expire; for a timer.",
+    ),
+    "check-expirations": LazyCommand(
+        module="repo_tools.check_expirations",
+        attribute="command",
+        summary="Fail if metadata expires soon; for a monitor.",
+    ),
     "image": LazyCommand(
         module="repo_tools.image.group",
         attribute="image",

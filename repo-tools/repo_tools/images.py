@@ -6,13 +6,15 @@ bytes. Refuses trees that would not boot; whether an image fits a partition is f
 """
 
 import hashlib
+import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, assert_never
 from uuid import UUID, uuid5
 
 import lz4.frame
@@ -137,14 +139,27 @@ def load_images(directory: Path) -> SystemImages:
         RepoToolsError: one is missing, or the boot image does not vouch for the others.
         ImageError: the hash image holds no tree, or a damaged one.
     """
-    names = ([BOOT_NAME], [f"root.{kind}" for kind in Kind], [HASH_NAME])
-    boot, root, hash_image = (_only_one_of(directory, one) for one in names)
+    boot, root, hash_image = find_images(directory)
     table = vouching.verify(
         boot=vouching.whole(boot),
         root=vouching.whole(root),
         hash_image=vouching.whole(hash_image),
     )
     return SystemImages(boot=boot, root=root, hash=hash_image, table=table)
+
+
+def find_images(directory: Path) -> tuple[Path, Path, Path]:
+    """Return the boot, root and hash image in a directory, whatever is in them.
+
+    Raises:
+        RepoToolsError: one is missing, or there are two root images.
+    """
+    roots = [f"root.{kind}" for kind in Kind]
+    return (
+        _only_one_of(directory, [BOOT_NAME]),
+        _only_one_of(directory, roots),
+        _only_one_of(directory, [HASH_NAME]),
+    )
 
 
 def _only_one_of(directory: Path, names: list[str]) -> Path:
@@ -195,12 +210,18 @@ def build_hash_image(root: Path, image: Path, *, salt: bytes = SALT) -> VerityTa
     return VerityTable(data_blocks=length // BLOCK_BYTES, root_digest=root_digest, salt=salt)
 
 
-def compress(source: Path, target: Path, codec: Codec) -> Compressed:
-    """Compress a file as one frame, in bounded memory."""
-    plain, packed = hashlib.sha256(), hashlib.sha256()
-    with source.open("rb") as reader, target.open("wb") as writer:
-        pack = _zstd_frame if codec is Codec.ZSTD else _lz4_frame
-        for piece in pack(_hashed(_chunks(reader), plain), source.stat().st_size):
+def compress(source: Path, target: Path, codec: Codec | None) -> Compressed:
+    """Compress a file as one frame, or copy it, in bounded memory; the digests are made meanwhile.
+
+    Zstandard uses all cores and gives the same bytes on any number of them.
+    """
+    with (
+        ThreadPoolExecutor(max_workers=2) as pool,
+        source.open("rb") as reader,
+        target.open("wb") as writer,
+    ):
+        plain, packed = _Digest(pool), _Digest(pool)
+        for piece in _packed(plain.of(_chunks(reader)), source.stat().st_size, codec):
             packed.update(piece)
             writer.write(piece)
         return Compressed(
@@ -211,17 +232,61 @@ def compress(source: Path, target: Path, codec: Codec) -> Compressed:
         )
 
 
+class _Digest:
+    """sha256 of a stream, computed in another thread while the next piece is made."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._sha256 = hashlib.sha256()
+        self._running: Future[None] | None = None
+
+    def update(self, piece: bytes) -> None:
+        self._wait()
+        self._running = self._pool.submit(self._sha256.update, piece)
+
+    def of(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.update(piece)
+            yield piece
+
+    def hexdigest(self) -> str:
+        self._wait()
+        return self._sha256.hexdigest()
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+
+
+def _packed(chunks: Iterable[bytes], length: int, codec: Codec | None) -> Iterable[bytes]:
+    match codec:
+        case Codec.ZSTD:
+            return _zstd_frame(chunks, length)
+        case Codec.LZ4:
+            return _lz4_frame(chunks, length)
+        case None:
+            return chunks
+        case _:
+            assert_never(codec)
+
+
 def _zstd_frame(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
-    compressor = zstd.ZstdCompressor(
-        options={
-            zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
-            zstd.CompressionParameter.checksum_flag: 1,
-        }
-    )
+    compressor = zstd.ZstdCompressor(options=zstd_options())
     compressor.set_pledged_input_size(length)
     for chunk in chunks:
         yield compressor.compress(chunk)
     yield compressor.flush()
+
+
+def zstd_options() -> Mapping[int, int]:
+    """Return how images are compressed by Zstandard."""
+    parameter = zstd.CompressionParameter
+    return {
+        parameter.compression_level: _ZSTD_LEVEL,
+        parameter.checksum_flag: 1,
+        # One worker gives other bytes than none does, but the same as several.
+        parameter.nb_workers: os.cpu_count() or 1,
+    }
 
 
 def _lz4_frame(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
@@ -232,12 +297,6 @@ def _lz4_frame(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
     for chunk in chunks:
         yield compressor.compress(chunk)
     yield compressor.flush()
-
-
-def _hashed(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

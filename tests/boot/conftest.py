@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 
 from repo_tools.programs import find_own_command
-from repo_tools.releases import Release
 from repo_tools.server import open_server
+from repo_tools.sources import Release
 from tests.boot.disks import EFI_MIB, Judge, give_channel, install_on_host, make_factory_disk
 from tests.boot.emulator import (
     STAGE1_COMMAND_LINE,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from repo_tools.layout import create_disk, write_image
 from repo_tools.programs import find_own_command, find_program, run_program
-from repo_tools.releases import Release
+from repo_tools.sources import Release
 from repo_tools.stage1.esp import put_into_disk
 from signpost.disk import Location, Window, read
 from signpost.sets import BOTTLEROCKET_PRIVATE, SetName

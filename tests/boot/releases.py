@@ -16,13 +16,16 @@ from uuid import UUID, uuid4
 from semver import Version
 
 from repo_tools import ext4
+from repo_tools.changes import Change, SetMaxVersion
 from repo_tools.cmdline import FILE_NAME, format_command_line
+from repo_tools.draft import make_changes
 from repo_tools.images import Codec, SystemImages, build_hash_image
 from repo_tools.keys import KeyDirectory
 from repo_tools.programs import find_program, run_program
-from repo_tools.releases import Release, add_release, set_max_version
 from repo_tools.repository import create_repository, publishing
+from repo_tools.sources import Release, add_release
 from repo_tools.tree import read_tree
+from tests.boot.emulator import FOR_EMULATED
 from tests.boot.place import kernel
 from tests.boot.userland import build_set_initrd
 
@@ -96,7 +99,9 @@ class Workshop:
         shutil.copyfile(self._base, images["root"])
         _put_version(images["root"], version, behaviour)
         table = build_hash_image(images["root"], images["hash"])
-        self._build_boot(images["boot"], f"quiet {format_command_line(table)}\n", behaviour)
+        self._build_boot(
+            images["boot"], f"{FOR_EMULATED} {format_command_line(table)}\n", behaviour
+        )
         return SystemImages(**images, table=table)
 
     def _build_boot(self, image: Path, command_line: str, behaviour: Behaviour) -> None:
@@ -193,12 +198,13 @@ class Publisher:
         name = uuid4().hex
         repository, now = self.served / name, datetime.now(UTC)
         root = create_repository(repository, self.keys, now=now)
+        changes: list[Change] = [
+            add_release(release, codec=Codec.LZ4, follows=Version.parse(FACTORY))
+            for release in releases
+        ]
+        changes.append(SetMaxVersion(max_version=max(release.version for release in releases)))
         with publishing(repository, self.keys, now=now) as publication:
-            for release in releases:
-                add_release(
-                    publication, release, waves=(), codec=Codec.LZ4, follows=Version.parse(FACTORY)
-                )
-            set_max_version(publication, max(release.version for release in releases))
+            make_changes(publication, changes, clock=lambda: now)
         return Channel(name=name, trusted_root=root)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from repo_tools.releases import Release
+from repo_tools.sources import Release
 from tests.boot.conftest import Lab, boots, chosen
 from tests.boot.disks import Judge
 from tests.boot.emulator import BIOS, uefi

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from semver import Version
 
-from repo_tools.images import Codec, SystemImages, build_images
+from repo_tools.changes import Change, SetMaxVersion
+from repo_tools.draft import make_changes, read_catalogue
+from repo_tools.images import BootContent, Codec, Recipe, SystemImages, build_images
 from repo_tools.playground.place import Playground, find_playground
 from repo_tools.playground.system import MADE_AT, OS_RELEASE, VARIANT, write_boot_tree
-from repo_tools.releases import Release, add_release, read_manifest, set_max_version
 from repo_tools.repository import publishing
+from repo_tools.sources import Release, add_release
+from repo_tools.tree import read_tree
 from updog.host import read_host
 from updog.manifest import serialise
 
@@ -40,13 +43,16 @@ def publish_small_release(
     playground = find_playground(directory)
     release = _build(playground, version)
     with publishing(playground.repository, playground.keys, now=datetime.now(UTC)) as publication:
-        add_release(publication, release, waves=(), codec=codec)
-        manifest = set_max_version(publication, version)
+        changes: list[Change] = [
+            add_release(release, codec=codec),
+            SetMaxVersion(max_version=version),
+        ]
+        manifest = make_changes(publication, changes, clock=lambda: datetime.now(UTC)).manifest
         for name in (name for names in (migrations or {}).values() for name in names):
             publication.add_bytes(name, f"{name} moves the settings\n".encode() * 100)
         changed = replace(manifest, migrations={**manifest.migrations, **(migrations or {})})
         publication.add_bytes("manifest.json", serialise(changed))
-        assert read_manifest(publication) == changed
+        assert read_catalogue(publication).manifest == changed
     return release.images
 
 
@@ -56,7 +62,8 @@ def _build(playground: Playground, version: Version) -> Release:
     _write_root_tree(root, version)
     write_boot_tree(boot)
     host = read_host(root / OS_RELEASE)
-    images = build_images(root, boot, directory, made_at=MADE_AT)
+    content = BootContent(tree=boot)
+    images = build_images(read_tree(root), content, directory, Recipe(made_at=MADE_AT))
     for tree in (root, boot):
         shutil.rmtree(tree)
     return Release(variant=VARIANT, arch=host.arch, version=version, images=images)

@@ -6,11 +6,12 @@ from typing import Any
 
 from semver import Version
 
+from repo_tools.draft import make_changes
 from repo_tools.images import Codec, load_images
 from repo_tools.playground.place import find_playground
 from repo_tools.playground.system import VARIANT, write_root_tree
-from repo_tools.releases import Release, add_release, set_max_version
 from repo_tools.repository import publishing
+from repo_tools.sources import Release, add_release
 from tests.helpers.machine import DISK_SIZE, Machine
 from updog.host import read_host
 
@@ -33,8 +34,7 @@ def publish(machine: Machine, images: Path) -> None:
     release = Release(variant=VARIANT, arch=arch, version=VERSION, images=load_images(images))
     now = datetime.now(UTC)
     with publishing(playground.repository, playground.keys, now=now) as publication:
-        add_release(publication, release, waves=(), codec=Codec.ZSTD)
-        set_max_version(publication, VERSION)
+        make_changes(publication, [add_release(release, codec=Codec.ZSTD)], clock=lambda: now)
 
 
 def inspect(machine: Machine) -> Any:

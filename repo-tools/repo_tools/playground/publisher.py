@@ -4,9 +4,6 @@ Decides where built images stay, so that they can be looked into and compared wi
 """
 
 import shutil
-from importlib.resources import files
-from pathlib import Path
-from typing import Final
 
 from semver import Version
 
@@ -19,12 +16,9 @@ from repo_tools.playground.system import (
     write_boot_tree,
     write_root_tree,
 )
-from repo_tools.releases import Release
+from repo_tools.sources import Release
 from repo_tools.tree import read_tree
 from updog.host import read_host
-
-DEFAULT_WAVES: Final = Path(str(files("repo_tools") / "waves" / "default.toml"))
-"""The ordinary rollout."""
 
 
 def build_release(playground: Playground, version: Version, *, healthy: bool) -> Release:

@@ -116,3 +116,22 @@ def test_a_compressed_image_is_one_frame_that_the_agent_unpacks(
     assert (facts.length, facts.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert facts.uncompressed_length == len(plain)
     assert facts.uncompressed_sha256 == hashlib.sha256(plain).hexdigest()
+
+
+def test_a_file_that_is_not_compressed_is_copied(root_image: Path, tmp_path: Path) -> None:
+    facts = compress(root_image, tmp_path / "copy", None)
+    assert (tmp_path / "copy").read_bytes() == root_image.read_bytes()
+    assert (facts.length, facts.sha256) == (facts.uncompressed_length, facts.uncompressed_sha256)
+
+
+def test_any_number_of_cores_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(random.Random(7).randbytes(1 << 19) * 80)  # more than one worker's share
+    packed = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda count=count: count)
+        compress(image, tmp_path / str(count), Codec.ZSTD)
+        packed.append((tmp_path / str(count)).read_bytes())
+    assert packed[0] == packed[1] == packed[2]

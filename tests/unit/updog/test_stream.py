@@ -285,11 +285,11 @@ class TestDamage:
         bit = data.draw(st.integers(0, len(frame) * 8 - 1))
         frame[bit // 8] ^= 1 << bit % 8
         try:
-            came = unpacked([bytes(frame)], name=codec.name)
+            came = unpacked([bytes(frame)], name=codec.name, limit_bytes=2 * len(TEXT))
         except ImageError as err:
             assert str(err).startswith(f"{codec.name}: ")  # noqa: PT017 -- either may happen
         else:
-            assert came == TEXT or codec is not ZSTD
+            assert len(came) <= 2 * len(TEXT)
 
     @each_suffix
     def test_a_frame_of_the_other_kind_is_damaged(self, codec: Codec) -> None:
