@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup  ## run the whole product on a machine made of files, in seconds
@@ -39,6 +39,22 @@ setup: $(VENV)/ready  ## install Debian packages (as root) and the virtual envir
 
 $(VENV)/ready: requirements.lock requirements-build.lock pyproject.toml scripts/setup
 	@scripts/setup "$(VENV)"
+	@touch $@
+
+BOOT := build/boot
+# One machine at a time: an emulated processor takes a whole real one.
+BOOT_TEST := BOOT_TEST=1 $(BIN)/pytest -p no:cacheprovider --durations=0 --durations-min=1
+
+.PHONY: boot-test
+boot-test: setup $(BOOT)/ready  ## boot updates in a virtual machine: the main cases, in minutes
+	@$(BOOT_TEST) tests/boot/test_quick.py
+
+.PHONY: boot-test-full
+boot-test-full: setup $(BOOT)/ready  ## the same with every case
+	@$(BOOT_TEST) tests/boot
+
+$(BOOT)/ready: scripts/setup-boot
+	@scripts/setup-boot "$(BOOT)"
 	@touch $@
 
 .PHONY: lock
@@ -71,5 +87,5 @@ bench: setup  ## measure what docs/performance.md states, as root, in a quarter 
 
 .PHONY: clean
 clean:  ## remove the virtual environment, the playground and all caches
-	rm -rf "$(VENV)" "$(PLAYGROUND)" .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf "$(VENV)" "$(PLAYGROUND)" "$(BOOT)" .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,7 @@ Decides what each command changes and when it is forbidden, and which set the bo
 next. Every transition returns a new state or raises; nothing here touches a disk.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from signpost.errors import SetError, TransitionError
@@ -31,27 +31,33 @@ class BootState:
         return replace(self, flags={**self.flags, name: flags})
 
 
-def next_set(state: BootState) -> SetName | None:
+def next_set(state: BootState, *, without: Collection[SetName] = ()) -> SetName | None:
     """Return the set that the boot loader takes next, or None when the machine would not boot.
 
     Source: `gptprio.next` of the GRUB that Bottlerocket boots with: of the sets that can boot, the
-    one of highest priority, the first on a tie.
+    one of highest priority, the first on a tie. A loader that saw sets fail leaves them out by
+    `without`.
     """
-    bootable = [name for name in SetName if name in state.flags and state.flags[name].will_boot]
+    bootable = [
+        name
+        for name in SetName
+        if name in state.flags and name not in without and state.flags[name].will_boot
+    ]
     return max(bootable, key=lambda name: state.flags[name].priority, default=None)
 
 
-def select_boot(state: BootState) -> BootState:
+def select_boot(state: BootState, *, without: Collection[SetName] = ()) -> BootState:
     """Apply the boot loader's rule: the chosen set becomes active and loses a try if it has one.
 
     Raises:
-        TransitionError: no set can boot.
+        TransitionError: no set can boot, those in `without` aside.
     """
-    chosen = next_set(state)
+    chosen = next_set(state, without=without)
     if chosen is None:
         shown = ", ".join(f"{name} {flags}" for name, flags in state.flags.items())
+        other = "other " if without else ""
         raise TransitionError(
-            f"no set can boot (priority/tries/successful: {shown}); "
+            f"no {other}set can boot (priority/tries/successful: {shown}); "
             "a set needs a priority above 0 and either tries left or the success mark"
         )
     flags = state.flags[chosen]

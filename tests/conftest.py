@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.boot.place import why_no_machines
 from tests.helpers.fault_device import why_no_fault_devices
 from tests.helpers.loop_device import why_no_loop_devices
 from tests.helpers.machine import create_template
@@ -37,6 +38,11 @@ def _why_not(marker: str) -> str | None:
         case "faults":
             obstacle = why_no_fault_devices()
             return f"NEEDS DEVICES THAT FAIL ON DEMAND: {obstacle}" if obstacle else None
+        case "qemu":
+            if "BOOT_TEST" not in os.environ:
+                return "STARTS VIRTUAL MACHINES: run `make boot-test` or `make boot-test-full`"
+            obstacle = why_no_machines()
+            return f"NEEDS VIRTUAL MACHINES: {obstacle}" if obstacle else None
         case _:
             return None
 

@@ -15,14 +15,14 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
-from updog.errors import ImageError
+from updog.errors import ImageError, PartitionError
 from updog.fingerprint import Fingerprint, draw_fingerprint
 from updog.partition import OpenPartition
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
 
 MOST_TREE_BYTES: Final = 64 << 20
-"""The largest tree that a rehearsal keeps in memory: that of a root of 8 GiB."""
+"""The largest tree that a rehearsal keeps in memory: that of a root of nearly 8 GiB."""
 
 
 class Role(StrEnum):
@@ -56,9 +56,10 @@ class Piece(NamedTuple):
 
 
 Source = Callable[[Callable[[], memoryview]], Iterator[tuple[int, memoryview]]]
-"""`source(take)` yields what belongs on the disk: whole blocks, each under its offset in bytes, in
-a buffer from `take` or in its filled beginning. It need not yield all of an image: what it leaves
-out stands on the disk already."""
+"""`source(take)` yields what belongs on the disk, each piece under its offset in bytes, in a buffer
+from `take` or in its filled beginning. Nothing behind it needs the pieces of an image that has a
+tree to be in order. One that left some out because they stand on the disk already would have to let
+`find_bad_block` prove those: `prove` compares what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +155,16 @@ class _Beginning:
         self._kept[offset] = bytes(data[: max(0, MOST_TREE_BYTES - offset)])
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return a range of what was kept; a block of a tree never lies in two pieces."""
-        begin = offset // BUFFER_BYTES * BUFFER_BYTES
-        return self._kept.get(begin, b"")[offset - begin : offset - begin + length]
+        """Return a range of what was kept."""
+        found = bytearray()
+        while len(found) < length:
+            at = offset + len(found)
+            begin = at // BUFFER_BYTES * BUFFER_BYTES
+            piece = self._kept.get(begin, b"")[at - begin :]
+            if not piece:
+                break
+            found += piece
+        return bytes(found[:length])
 
 
 def _drop(_offset: int, _data: memoryview) -> None:
@@ -174,7 +182,8 @@ class _Passed:
 def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> _Passed:
     """Pass an image on buffer by buffer, none that its tree does not vouch for.
 
-    A tree says all that a digest could: then none is taken, which would cost as much again.
+    A tree says all that a digest could: then none is taken, which would cost as much again. The
+    signed sha256 of a root's content is for readers without its tree.
     """
 
     def check(offset: int, data: memoryview) -> None:
@@ -261,15 +270,14 @@ def prove(
         advance: is told of every piece, with its bytes, when its turn comes.
 
     Raises:
-        ImageError: the medium gives back other bytes.
-        PartitionError: the medium cannot be read.
+        PartitionError: the medium gives back other bytes, or cannot be read.
     """
 
     def compare(offset: int, buffer: memoryview) -> None:
         partition.read_into(offset, buffer)
         if written.fingerprint(buffer) != written.pieces[Piece(offset, len(buffer))]:
             bad = None if tree is None else tree.first_bad_block(offset // BLOCK_BYTES, buffer)
-            raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
+            raise PartitionError(_words_for_other_bytes(written, offset, len(buffer), bad))
 
     partition.forget_cached()
     _work_through(sorted(written.pieces), compare, advance)

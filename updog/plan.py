@@ -6,8 +6,7 @@ nothing.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,12 +16,13 @@ from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.sets import PartitionSet, SetName, Sets
 from updog import migrations
-from updog.errors import PartitionError, UpdogError
+from updog.errors import ImageError, PartitionError, UpdogError
 from updog.install import Role
 from updog.machine import Machine
 from updog.manifest import MANIFEST, Images, Manifest, Update
 from updog.metadata import Repository, Target
 from updog.partition import describe
+from updog.stream import check_beginning
 from updog.units import size
 
 _NOTES_BYTES: Final = 16 << 10
@@ -97,14 +97,24 @@ def _require_free(directory: Path, needed_bytes: int, *, what: str) -> None:
 
 
 def require_images(planned: Plan, repository: Repository) -> None:
-    """Fetch the beginning of every image: one that is not there is found out before it is needed.
+    """Fetch the beginning of every image: one that is of no use is found out before it is needed.
 
     Raises:
+        ImageError: an image cannot be decompressed.
         TransportError: an image cannot be fetched.
     """
     for target in planned.targets.values():
-        with closing(repository.stream(target)) as chunks:
-            next(chunks, None)
+
+        def check(chunks: Iterator[bytes], name: str = target.name) -> None:
+            check_beginning(name, next(chunks, b""))
+
+        try:
+            repository.deliver(target, check)
+        except ImageError as err:
+            raise ImageError(
+                f"{err} (both sets are untouched); run the command again once the publisher has "
+                "mended it"
+            ) from err
 
 
 def windows_of(found: BootDisk, one: PartitionSet) -> dict[Role, Window]:

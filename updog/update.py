@@ -41,7 +41,6 @@ from updog.install import (
     Role,
     Written,
     check_image,
-    content_digest,
     open_tree,
     prove,
     write_image,
@@ -49,10 +48,11 @@ from updog.install import (
 from updog.machine import Machine, unrecorded
 from updog.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from updog.metadata import Repository, Target
-from updog.partition import OpenPartition, describe, open_for_reading, open_for_writing
+from updog.partition import OpenPartition, describe, open_for_writing
 from updog.plan import Plan, require_images
 from updog.progress import Advance, Progress
 from updog.units import duration, size
+from updog.verification import verify_set
 from updog.verity import TreeReader
 
 _log = structlog.get_logger()
@@ -256,7 +256,8 @@ def _stands_already(machine: Machine, planned: Plan) -> bool:
         return False
     if known_version(machine.history.events(), state, planned.inactive) != planned.update.version:
         return False
-    if not all(_holds(planned.windows[role], planned.targets[role]) for role in Role):
+    findings = verify_set(planned.windows, _signed_contents(planned))
+    if not all(finding.is_proven for finding in findings):
         return False
     _log.info(
         "staged",
@@ -273,10 +274,13 @@ def _note_found(machine: Machine, planned: Plan) -> None:
     if staged_version(machine.history.events(), state, planned.inactive) is not None:
         return
     found = Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
-    contents = {role: _signed(planned.targets[role]) for role in (Role.HASH, Role.BOOT)}
-    _record_installed(
-        machine, planned, found, {role: each for role, each in contents.items() if each}
-    )
+    _record_installed(machine, planned, found, _signed_contents(planned))
+
+
+def _signed_contents(planned: Plan) -> dict[str, Content]:
+    """Return what belongs into the partitions of hash and boot, of the root its tree tells."""
+    signed = {role: _signed(planned.targets[role]) for role in (Role.HASH, Role.BOOT)}
+    return {role: content for role, content in signed.items() if content}
 
 
 def _signed(target: Target) -> Content | None:
@@ -285,19 +289,6 @@ def _signed(target: Target) -> Content | None:
     if length is None or sha256 is None:
         return None
     return Content(length=length, sha256=sha256)
-
-
-def _holds(window: Window, target: Target) -> bool:
-    """Whether a partition holds what a target unpacks to, as far as the publisher signed that."""
-    signed = _signed(target)
-    if signed is None:
-        return False
-    try:
-        with open_for_reading(window) as partition:
-            partition.forget_cached()
-            return content_digest(partition, signed.length) == signed.sha256
-    except PartitionError:  # what cannot be read is written anew
-        return False
 
 
 @contextmanager
@@ -421,11 +412,8 @@ def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     """Add to an error the state that it leaves."""
     try:
         yield
-    # The last three come of too little memory: for an object, a buffer, and one more thread.
-    except (
-        *(UpdogError, SignpostError, KeyboardInterrupt),
-        *(MemoryError, OSError, RuntimeError),
-    ) as err:
+    # The last two come of too little memory.
+    except (UpdogError, SignpostError, KeyboardInterrupt, MemoryError, OSError) as err:
         raise UpdogError(
             f"update to {planned.update.version} stopped: {_why(err)}. {_cleared(planned.inactive)}"
         ) from err
@@ -465,7 +453,7 @@ class _Installation:
         hashes = self._write(Role.HASH, tree=None)
         with self._doubting_the_medium(hashes):
             tree = open_tree(hashes, self.partitions[Role.HASH])
-            root = self._write(Role.ROOT, tree=tree)
+        root = self._write(Role.ROOT, tree=tree, hashes=hashes)
         boot = self._write(Role.BOOT, tree=None)
         started = time.monotonic()
         self._prove((hashes, root, boot), tree)
@@ -482,12 +470,17 @@ class _Installation:
         }
 
     @contextmanager
-    def _doubting_the_medium(self, hashes: Written) -> Iterator[None]:
-        """Blame no image for not fitting a tree that the medium does not give back as written."""
+    def _doubting_the_medium(self, hashes: Written | None) -> Iterator[None]:
+        """Blame no image, nor its mirror, for a tree that the medium does not give back as written.
+
+        Raises:
+            PartitionError: the medium is to blame.
+        """
         try:
             yield
         except ImageError:
-            prove(hashes, self.partitions[Role.HASH], tree=None)
+            if hashes is not None:
+                prove(hashes, self.partitions[Role.HASH], tree=None)
             raise
 
     def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
@@ -496,12 +489,17 @@ class _Installation:
                 own = tree if written.role is Role.ROOT else None
                 prove(written, self.partitions[written.role], tree=own, advance=advance)
 
-    def _write(self, role: Role, *, tree: TreeReader | None) -> Written:
+    def _write(
+        self, role: Role, *, tree: TreeReader | None, hashes: Written | None = None
+    ) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
 
         def write(chunks: Iterator[bytes]) -> Written:
-            with self.progress.fetching(role, target.length) as advance:
+            with (
+                self.progress.fetching(role, target.length) as advance,
+                self._doubting_the_medium(hashes),
+            ):
                 return write_image(_image(role, target, chunks, advance), partition, tree=tree)
 
         written = self.repository.deliver(target, write)

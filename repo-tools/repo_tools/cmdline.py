@@ -10,12 +10,9 @@ import re
 from dataclasses import dataclass
 
 from repo_tools.errors import CommandLineError
+from signpost.stage1.boot_files import BOOT_UUID_PLACEHOLDER, COMMAND_LINE
 
-BOOT_UUID_PLACEHOLDER = "%U"
-"""Stands for the BOOT partition's own GUID; the boot loader, which knows it, puts it in. Root and
-hash are named by their distance from it, so one image works in either set."""
-
-FILE_NAME = "/cmdline"
+FILE_NAME = f"/{COMMAND_LINE}"
 """Where a BOOT file system holds its command line."""
 
 _GUID_CHARACTERS = 36

@@ -11,7 +11,7 @@ device.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,9 @@ _TABLE_MIB: Final = 1
 """Before the first partition: the table, room for its second entry array, and alignment."""
 _BACKUP_MIB: Final = 1
 MINIMUM_MIB: Final = 192
+EFI_MIB: Final = 5
+_LEGACY_BIOS_BOOTABLE: Final = 1 << 2
+"""The attribute (UEFI 2.10, table 5.8) that boot code for a BIOS looks for."""
 
 _FACTORY_FLAGS: Final = {
     sets.SetName.A: BootFlags(priority=1, tries=0, successful=True),
@@ -52,15 +55,20 @@ class PlannedPartition:
     size_mib: int
 
 
-def plan(disk_mib: int) -> tuple[PlannedPartition, ...]:
+def plan(disk_mib: int, *, efi_mib: int = EFI_MIB) -> tuple[PlannedPartition, ...]:
     """Return the partitions of a disk of `disk_mib` MiB, in their order on the disk.
+
+    Args:
+        disk_mib: size of the disk.
+        efi_mib: size of EFI-SYSTEM and EFI-BACKUP each; stage-1 needs more than the usual one.
 
     Raises:
         RepoToolsError: the disk is too small.
     """
-    if disk_mib < MINIMUM_MIB:
-        raise RepoToolsError(f"a disk of {disk_mib} MiB is too small: at least {MINIMUM_MIB} MiB")
-    set_mib, private_mib = _set_sizes(disk_mib), _private_mib(disk_mib)
+    least = MINIMUM_MIB + 2 * (efi_mib - EFI_MIB)
+    if disk_mib < least:
+        raise RepoToolsError(f"a disk of {disk_mib} MiB is too small: at least {least} MiB")
+    set_mib, private_mib = _set_sizes(disk_mib, efi_mib), _private_mib(disk_mib)
     bios = PlannedPartition(label="BIOS-BOOT", type_guid=sets.BIOS_BOOT, size_mib=4)
     return (
         bios,
@@ -75,17 +83,21 @@ def plan(disk_mib: int) -> tuple[PlannedPartition, ...]:
     )
 
 
-def refuse_oversized(images: Mapping[str, Path], disk_mib: int) -> None:
+def refuse_oversized(images: Mapping[str, Path], disk_mib: int, *, efi_mib: int = EFI_MIB) -> None:
     """Refuse images that do not fit the partitions of a set.
 
     Args:
         images: by the role of their partition: boot, root, hash.
         disk_mib: the size of the disk, in MiB.
+        efi_mib: size of EFI-SYSTEM and EFI-BACKUP each.
 
     Raises:
         RepoToolsError: one is too large, or the disk too small to have sets.
     """
-    sizes = {partition.label: partition.size_mib * MEBIBYTE for partition in plan(disk_mib)}
+    sizes = {
+        partition.label: partition.size_mib * MEBIBYTE
+        for partition in plan(disk_mib, efi_mib=efi_mib)
+    }
     for role, image in images.items():
         length, room = image.stat().st_size, sizes[f"BOTTLEROCKET-{role.upper()}-A"]
         if length > room:
@@ -95,20 +107,20 @@ def refuse_oversized(images: Mapping[str, Path], disk_mib: int) -> None:
             )
 
 
-def create_disk(path: Path, disk_mib: int) -> None:
+def create_disk(path: Path, disk_mib: int, *, efi_mib: int = EFI_MIB) -> None:
     """Make a sparse image file with the whole partition table, in its factory state.
 
     Raises:
         RepoToolsError: the file exists, the disk is too small, or the table cannot be written.
     """
-    planned = plan(disk_mib)
+    planned = plan(disk_mib, efi_mib=efi_mib)
     try:
         with path.open("xb") as file:
             file.truncate(disk_mib * MEBIBYTE)
     except OSError as error:
         raise RepoToolsError(f"cannot create {path}: {error.strerror}") from error
     _commit_table(path, planned)
-    _set_types(path, disk_mib, planned)
+    _set_types(path, planned)
     change(Location(path=path), _factory_state)
 
 
@@ -131,10 +143,10 @@ def write_image(image: Path, window: Window) -> None:
         partition.flush()
 
 
-def _set_sizes(disk_mib: int) -> Mapping[str, int]:
+def _set_sizes(disk_mib: int, efi_mib: int) -> Mapping[str, int]:
     """Share out the disk. In a 2 GiB disk: EFI 5, boot 40, hash 10, reserved 25, root 920 MiB."""
     fixed = {
-        "EFI": 5,
+        "EFI": efi_mib,
         "BOOT": max(8, _scaled(20, disk_mib)),
         "HASH": max(2, _scaled(5, disk_mib)),
         "RESERVED": max(1, _scaled(15, disk_mib) - 5),
@@ -205,16 +217,39 @@ def _add(disk: Any, label: str, start: int, length: int) -> None:
     partition.name = label
 
 
-def _set_types(path: Path, disk_mib: int, planned: tuple[PlannedPartition, ...]) -> None:
+def mark_legacy_bootable(path: Path) -> None:
+    """Let boot code for a BIOS, as syslinux' gptmbr.bin, start from the EFI-SYSTEM partition.
+
+    Raises:
+        TableError: the image holds no partition table that may be written.
+    """
+
+    def marked(table: gpt.DiskTable) -> bytes:
+        return table.with_attributes(
+            {
+                partition.number: partition.attributes | _LEGACY_BIOS_BOOTABLE
+                for partition in table.partitions
+                if partition.type_guid == sets.EFI_SYSTEM
+            }
+        )
+
+    _write_entries(path, marked)
+
+
+def _set_types(path: Path, planned: tuple[PlannedPartition, ...]) -> None:
     """Write the partition types and, as its place is still empty, reserve a second entry array."""
+    _write_entries(path, lambda table: _typed_entries(table, planned))
+
+
+def _write_entries(path: Path, new_entries: Callable[[gpt.DiskTable], bytes]) -> None:
     with path.open("r+b", buffering=0) as file:
 
         def read(first_lba: int, count: int) -> bytes:
             return os.pread(file.fileno(), count * SECTOR_SIZE, first_lba * SECTOR_SIZE)
 
-        count = disk_mib * MEBIBYTE // SECTOR_SIZE
+        count = path.stat().st_size // SECTOR_SIZE
         table = gpt.load(read, sector_size=SECTOR_SIZE, sector_count=count)
-        for step in table_write.plan_write(table, _typed_entries(table, planned), read=read):
+        for step in table_write.plan_write(table, new_entries(table), read=read):
             for write in step.writes:
                 os.pwrite(file.fileno(), write.data, write.lba * SECTOR_SIZE)
             os.fsync(file.fileno())

@@ -22,7 +22,13 @@ _SYSTEM_DIRECTORIES = (
     "/usr/bin",
     "/bin",
 )
-_DEBIAN_PACKAGES = {"mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.erofs": "erofs-utils"}
+_DEBIAN_PACKAGES = {
+    **dict.fromkeys(("mke2fs", "debugfs"), "e2fsprogs"),
+    "mkfs.erofs": "erofs-utils",
+    **dict.fromkeys(("objcopy", "objdump", "readelf"), "binutils"),
+    **dict.fromkeys(("mcopy", "mformat", "mmd"), "mtools"),
+    "syslinux": "syslinux",
+}
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": ":".join(_SYSTEM_DIRECTORIES), "TZ": "UTC"}
 
 

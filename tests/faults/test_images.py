@@ -135,6 +135,19 @@ def test_a_frame_that_is_not_whole_or_not_alone(
     judge.next_run_succeeds()
 
 
+@pytest.mark.parametrize("role", ROLES if EXPLORES_ALL else ["boot"])
+def test_what_shows_by_its_first_bytes_to_be_no_image_costs_no_set(
+    publisher: Publisher, role: str
+) -> None:
+    judge = Judge(publisher.machine)
+    name = publisher.offer(role, b"content", packed=lambda _frame: b"no frame at all" * 100)
+    line = judge.failed(publisher.machine.updog("update", "--now"), f"{name}: the compressed image")
+    assert "both sets are untouched" in line
+    assert judge.look() == judge.before
+    publisher.offer_honestly(role)
+    judge.next_run_succeeds()
+
+
 CONTENTS: dict[str, tuple[str, Change, bool, str]] = {
     "a root shorter than signed": (
         "root",

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "build": _lazy("build", "Make root, hash and boot image from directory trees."),
     "disk": _lazy("disk", "Lay out a whole disk, and fill set A."),
     "inspect": _lazy("inspect", "Show what is in an image or a disk."),
+    "stage1": _lazy("stage1", "Make the boot loader that chooses a set by signpost's rule."),
 }
 
 
@@ -27,7 +28,8 @@ _COMMANDS: Final = {
 Examples:
   repo-tools image build root-tree --kernel vmlinuz --initrd initrd.img images
   repo-tools image disk disk.img --size-mib 2048 --set-a images
-  repo-tools image inspect disk.img""",
+  repo-tools image inspect disk.img
+  repo-tools image stage1 out --kernel /boot/vmlinuz-6.1 --modules /lib/modules/6.1""",
 )
 def image(**_shared: object) -> None:
     """Images of a system, and whole disks: made and read without root or loop devices."""

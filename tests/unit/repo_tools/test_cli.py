@@ -49,6 +49,7 @@ COMMANDS = [
     ["image", "build"],
     ["image", "disk"],
     ["image", "inspect"],
+    ["image", "stage1"],
     ["serve"],
     ["validate"],
     ["playground"],

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repo_tools.errors import RepoToolsError
-from repo_tools.layout import MEBIBYTE, MINIMUM_MIB, create_disk, plan, write_image
+from repo_tools.layout import (
+    MEBIBYTE,
+    MINIMUM_MIB,
+    create_disk,
+    mark_legacy_bootable,
+    plan,
+    write_image,
+)
 from signpost import gpt
 from signpost.disk import Location, change, read
 from signpost.flags import BootFlags
@@ -158,3 +165,34 @@ def test_an_image_larger_than_its_partition_is_refused(disk: Path, tmp_path: Pat
     found = read(Location(path=disk))
     with pytest.raises(RepoToolsError, match=r"11534336 bytes, its partition .* only 10485760"):
         write_image(image, found.window(found.sets[SetName.A].hash))
+
+
+def test_more_room_for_efi_is_taken_from_the_roots(tmp_path: Path) -> None:
+    usual = {p.label: p.size_mib for p in plan(1024)}
+    roomy = {p.label: p.size_mib for p in plan(1024, efi_mib=64)}
+    for efi, root in (
+        ("EFI-SYSTEM", "BOTTLEROCKET-ROOT-A"),
+        ("EFI-BACKUP", "BOTTLEROCKET-ROOT-B"),
+    ):
+        assert roomy[efi] == 64
+        assert roomy[root] == usual[root] - 59
+    with pytest.raises(RepoToolsError, match="at least 310 MiB"):
+        create_disk(tmp_path / "small.img", 309, efi_mib=64)
+
+
+def test_only_the_efi_system_partition_is_marked_for_a_bios_and_keeps_what_it_had(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "disk.img"
+    create_disk(path, MINIMUM_MIB)
+    before = read(Location(path=path))
+    mark_legacy_bootable(path)
+    after = read(Location(path=path))
+    changed = {
+        old.label: new.attributes
+        for old, new in zip(before.table.partitions, after.table.partitions, strict=True)
+        if old != new
+    }
+    assert changed == {"EFI-SYSTEM": 1 << 2}
+    assert after.table.faults == ()
+    assert after.commits_at_once

@@ -145,6 +145,15 @@ class TestSelectBoot:
         expected = tuple(f"{f.priority}/{f.tries}/{f.successful}" for f in flags_after_boot(flags))
         assert shown(boot.select_boot(state)) == expected
 
+    def test_a_set_that_did_not_load_is_left_out_and_keeps_its_flags(self) -> None:
+        selected = boot.select_boot(a_state("1/2/0", "2/1/0"), without={B})
+        assert shown(selected) == ("1/1/0", "2/1/0")
+        assert selected.active is A
+
+    def test_when_every_set_is_left_out_none_can_boot(self) -> None:
+        with pytest.raises(TransitionError, match="no other set can boot"):
+            boot.select_boot(a_state("1/2/0", "2/1/0"), without={A, B})
+
     def test_without_a_bootable_set_it_says_what_stands_there_and_what_is_needed(self) -> None:
         with pytest.raises(TransitionError) as caught:
             boot.select_boot(a_state("0/0/1", "2/0/0"))
