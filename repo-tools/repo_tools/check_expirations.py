@@ -48,9 +48,11 @@ def command(publisher: Path, *, within: timedelta | None) -> None:
     For a monitor: needs no key, and changes nothing.
     """
     policy, moment = load_policy(publisher), now()
-    found = validities(PublishedRepository(policy.repository))
+    published = PublishedRepository(policy.repository)
+    found = validities(published)
     if not found:
         raise RepoToolsError(f"nothing is published in {policy.repository} yet")
+    published.require_signed(by_earlier_root=False)
     soon = [each for each in found if each.expires - moment < _least(policy, each, within)]
     if wants_json():
         print_json({"roles": [_document(each, each in soon) for each in found]})

@@ -9,7 +9,7 @@ from repo_tools.crew import Crew
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.mirror import Mirror, writing
 from repo_tools.offer import Offer, read_offer
-from repo_tools.options import print_line
+from repo_tools.options import dry_run_option, print_line
 from repo_tools.source import Source, fetch_metadata_file, open_transport, read_root_file
 from repo_tools.source_options import progress, root_option, source_argument
 from repo_tools.target_source import Served, fetch_rest, served_files
@@ -34,7 +34,8 @@ Examples:
 @source_argument
 @click.argument("directory", type=click.Path(path_type=Path))
 @root_option
-def clone(source: Source, directory: Path, *, root: Path) -> None:
+@dry_run_option
+def clone(source: Source, directory: Path, *, root: Path, dry_run: bool) -> None:
     """Mirror the repository SOURCE, a directory or a URL, as a whole into DIRECTORY.
 
     Clients may read DIRECTORY meanwhile. Every file is verified before it gets its name. Run it
@@ -44,8 +45,11 @@ def clone(source: Source, directory: Path, *, root: Path) -> None:
     trusted_root = read_root_file(root)
     with telling(f"clone {source} into", directory, left=_LEFT):
         offer = read_whole(source, trusted_root, now=datetime.now(UTC))
-        fetched, written = _bring_up_to_date(source, offer, directory)
-    _print(offer, fetched, written)
+        if dry_run:
+            fetched, written = _look_ahead(offer, Mirror(directory))
+        else:
+            fetched, written = _bring_up_to_date(source, offer, directory)
+    _print(offer, fetched, written, dry_run=dry_run)
 
 
 def read_whole(source: Source, trusted_root: bytes, *, now: datetime) -> Offer:
@@ -69,6 +73,14 @@ def _bring_up_to_date(source: Source, offer: Offer, directory: Path) -> tuple[li
         written = mirror.put_metadata(offer)
         mirror.discard_beginnings()
         return fetched, written
+
+
+def _look_ahead(offer: Offer, mirror: Mirror) -> tuple[list[Served], int]:
+    """Return the targets that a mirror lacks, and how many files of metadata."""
+    mirror.require_not_older(offer)
+    files = (each for target in offer.targets.values() for each in served_files(offer, target))
+    wanted = [each for each in files if not mirror.holds(each.target, each.file_name)]
+    return wanted, len(mirror.outdated_metadata(offer))
 
 
 def _bring(source: Source, offer: Offer, mirror: Mirror) -> list[Served]:
@@ -111,7 +123,7 @@ def _fetch(
         mirror.place(served.file_name)
 
 
-def _print(offer: Offer, fetched: list[Served], written: int) -> None:
+def _print(offer: Offer, fetched: list[Served], written: int, *, dry_run: bool) -> None:
     length = sum(each.target.length for each in fetched)
     if wants_json():
         print_json(
@@ -121,9 +133,13 @@ def _print(offer: Offer, fetched: list[Served], written: int) -> None:
                 "fetched": sorted(each.target.name for each in fetched),
                 "bytes_fetched": length,
                 "metadata_files_written": written,
+                "dry_run": dry_run,
             }
         )
         return
-    print_line("Fetched", f"{len(fetched)} of {len(offer.targets)} targets, {size(length)}")
+    print_line(
+        "Would take" if dry_run else "Fetched",
+        f"{len(fetched)} of {len(offer.targets)} targets, {size(length)}",
+    )
     state = f"{written} files" if written else "is what it was"
     print_line("Metadata", f"timestamp v{offer.trusted.timestamp.version}: {state}")

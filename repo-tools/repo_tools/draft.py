@@ -7,9 +7,7 @@ behind is not published twice. Refuses two writers at once, a draft of another k
 that is no longer the one that was added, and migrations that no target holds.
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +23,9 @@ from repo_tools.changes import Change, SourceFile, apply_changes, files_of
 from repo_tools.durable import write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.images import compress
+from repo_tools.lock import holding
 from repo_tools.repository import Publication, PublishedRepository, StagedTarget
+from repo_tools.telling import telling
 from updog.manifest import MANIFEST
 
 Clock = Callable[[], datetime]
@@ -56,17 +56,10 @@ def editing(directory: Path) -> Iterator[None]:
     Raises:
         RepoToolsError: another command changes the draft.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with telling("keep a draft in", directory, left="nothing was changed"):
+        directory.mkdir(parents=True, exist_ok=True)
+    with holding(directory, taken=f"another command changes the draft in {directory}"):
         yield
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"another command changes the draft in {directory}: try again when it is done"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 def load_draft(directory: Path, published: PublishedRepository) -> Draft:
@@ -91,8 +84,22 @@ def load_draft(directory: Path, published: PublishedRepository) -> Draft:
     return Draft() if draft.digest == published_draft(published) else draft
 
 
-def save_draft(directory: Path, draft: Draft) -> None:
-    """Write the draft; an empty one leaves no file."""
+def save_draft(directory: Path, draft: Draft, *, left: str) -> None:
+    """Write the draft; an empty one leaves no file.
+
+    Args:
+        directory: of the draft.
+        draft: what it holds from now on.
+        left: what to say of the state if it cannot be written.
+
+    Raises:
+        RepoToolsError: it cannot.
+    """
+    with telling("write the draft in", directory, left=left):
+        _save(directory, draft)
+
+
+def _save(directory: Path, draft: Draft) -> None:
     if draft.changes:
         write_durably(directory / FILE_NAME, _encoded(draft), mode=0o600)
     else:
@@ -133,14 +140,41 @@ def make_changes(publication: Publication, changes: Sequence[Change], *, clock: 
     """
     published = read_catalogue(publication)
     apply_changes(published, changes, now=clock())
+    refuse_missing_migrations(publication.published, changes)
     for file in files_of(changes):
         _stage(publication, file)
-    _refuse_missing_migrations(publication, changes)
     catalogue = apply_changes(published, changes, now=clock())
     draft = Draft(changes=tuple(changes))
     data = serialise_catalogue(catalogue)
     publication.add_bytes(MANIFEST, data, custom={"draft": draft.digest})
     return catalogue
+
+
+def refuse_missing_migrations(published: PublishedRepository, changes: Sequence[Change]) -> None:
+    """Refuse migrations that would be no targets once all of these changes are published.
+
+    Raises:
+        RepoToolsError: it names the first.
+    """
+    brought = {file.name for file in files_of(changes)}
+    for name in (name for change in changes for name in change.migrations):
+        if name not in brought and published.find(name) is None:
+            raise RepoToolsError(
+                f"{name} is neither a file nor a migration that is published; nothing was changed"
+            )
+
+
+def require_files(published: PublishedRepository, changes: Sequence[Change]) -> None:
+    """Refuse changes whose files are not what they were, before anything is compressed.
+
+    Raises:
+        RepoToolsError: one is gone, or has changed since it was added.
+    """
+    for file in files_of(changes):
+        if published.uncompressed_sha256(file.name) == file.sha256:
+            continue
+        with _noticing_its_absence(file), Path(file.path).open("rb") as source:
+            _refuse_changed(file, hashlib.file_digest(source, "sha256").hexdigest())
 
 
 def _encoded(draft: Draft) -> bytes:
@@ -165,16 +199,9 @@ def _stage(publication: Publication, file: SourceFile) -> None:
     if publication.holds(file.name, uncompressed_sha256=file.sha256):
         return
     path = publication.staging_path(file.name)
-    try:
+    with _noticing_its_absence(file):
         packed = compress(Path(file.path), path, file.codec)
-    except FileNotFoundError as error:
-        raise RepoToolsError(
-            f"{file.path} is gone: put it back, or add the release anew; nothing was published"
-        ) from error
-    if packed.uncompressed_sha256 != file.sha256:
-        raise RepoToolsError(
-            f"{file.path} has changed since it was added: add it anew; nothing was published"
-        )
+    _refuse_changed(file, packed.uncompressed_sha256)
     uncompressed = {"length": packed.uncompressed_length, "sha256": packed.uncompressed_sha256}
     publication.add(
         StagedTarget(
@@ -187,9 +214,18 @@ def _stage(publication: Publication, file: SourceFile) -> None:
     )
 
 
-def _refuse_missing_migrations(publication: Publication, changes: Sequence[Change]) -> None:
-    for name in (name for change in changes for name in change.migrations):
-        if not publication.has(name):
-            raise RepoToolsError(
-                f"no target holds migration {name}: give the file, or a name that is published"
-            )
+@contextmanager
+def _noticing_its_absence(file: SourceFile) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RepoToolsError(
+            f"{file.path} is gone: put it back, or add the release anew; nothing was published"
+        ) from error
+
+
+def _refuse_changed(file: SourceFile, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise RepoToolsError(
+            f"{file.path} has changed since it was added: add it anew; nothing was published"
+        )

@@ -17,7 +17,7 @@ from repo_tools.durable import place_durably
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.manifest_checks import shown
 from repo_tools.offer import Offer
-from repo_tools.options import parse_version_value, print_line
+from repo_tools.options import dry_run_option, parse_version_value, print_line
 from repo_tools.part import Machine, choose, needed_targets
 from repo_tools.source import Source, open_transport, read_root_file
 from repo_tools.source_options import progress, root_option, source_argument
@@ -57,6 +57,7 @@ Examples:
     callback=_parse_version,
     help="Only the migrations from this version on.  [default: from every older version]",
 )
+@dry_run_option
 def export(  # noqa: PLR0913 -- one parameter an option
     source: Source,
     file: Path,
@@ -66,6 +67,7 @@ def export(  # noqa: PLR0913 -- one parameter an option
     arch: str | None,
     version: Version | None,
     from_version: Version | None,
+    dry_run: bool,
 ) -> None:
     """Put the repository SOURCE, a directory or a URL, into FILE, a tar file, for `import`.
 
@@ -82,10 +84,9 @@ def export(  # noqa: PLR0913 -- one parameter an option
     ):
         offer = read_whole(source, trusted_root, now=datetime.now(UTC))
         update, names = _part(source, offer, machine, transport)
-        with _replacing(file) as out, progress("Exporting", _length(offer, names)) as count:
-            fetch = partial(fetch_target, source, transport)
-            write_bundle(out, offer, names, fetch=fetch, tell=count)
-    _print(file, offer, names, update)
+        if not dry_run:
+            _write(file, source, offer, names, transport)
+    _print(file, offer, names, update, dry_run=dry_run)
 
 
 def _part(
@@ -98,6 +99,14 @@ def _part(
     names = needed_targets(manifest, update, machine)
     offer.require_listed(names)
     return update, names
+
+
+def _write(
+    file: Path, source: Source, offer: Offer, names: frozenset[str], transport: Transport
+) -> None:
+    with _replacing(file) as out, progress("Exporting", _length(offer, names)) as count:
+        fetch = partial(fetch_target, source, transport)
+        write_bundle(out, offer, names, fetch=fetch, tell=count)
 
 
 @contextmanager
@@ -121,8 +130,10 @@ def _length(offer: Offer, names: frozenset[str]) -> int:
     return sum(offer.targets[name].length for name in names)
 
 
-def _print(file: Path, offer: Offer, names: frozenset[str], update: Update | None) -> None:
-    length = file.stat().st_size
+def _print(
+    file: Path, offer: Offer, names: frozenset[str], update: Update | None, *, dry_run: bool
+) -> None:
+    length = _length(offer, names) if dry_run else file.stat().st_size
     if wants_json():
         print_json(
             {
@@ -132,10 +143,14 @@ def _print(file: Path, offer: Offer, names: frozenset[str], update: Update | Non
                 "update": shown(update) if update else None,
                 "targets": sorted(names),
                 "left_out": sorted(offer.targets.keys() - names),
+                "dry_run": dry_run,
             }
         )
         return
     what = f"what {shown(update)} needs" if update else "the whole repository"
-    print_line("Exported", f"{what}: {len(names)} of {len(offer.targets)} targets")
+    print_line(
+        "Would take" if dry_run else "Exported",
+        f"{what}: {len(names)} of {len(offer.targets)} targets",
+    )
     until = min(offer.expiries().values())
     print_line("File", f"{file}, {size(length)}, to be imported before {until:%Y-%m-%d %H:%M} UTC")

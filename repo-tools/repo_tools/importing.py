@@ -7,8 +7,8 @@ import click
 
 from repo_tools.bundle import Bundle, opened_bundle, unpack_targets
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.mirror import writing
-from repo_tools.options import print_line
+from repo_tools.mirror import Mirror, writing
+from repo_tools.options import dry_run_option, print_line
 from repo_tools.source import read_root_file
 from repo_tools.source_options import progress, root_option
 from repo_tools.target_source import Served
@@ -25,7 +25,8 @@ Example:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("directory", type=click.Path(path_type=Path))
 @root_option
-def import_(file: Path, directory: Path, *, root: Path) -> None:
+@dry_run_option
+def import_(file: Path, directory: Path, *, root: Path, dry_run: bool) -> None:
     """Take the repository in FILE into DIRECTORY, for machines to update from.
 
     Machines reach it as file://DIRECTORY/metadata and file://DIRECTORY/targets, or over any web
@@ -40,8 +41,9 @@ def import_(file: Path, directory: Path, *, root: Path) -> None:
     ):
         bundle.offer.require_fresh(datetime.now(UTC))
         bundle.offer.require_sound()
-        new, missing = _take(bundle, directory)
-    _print(bundle, new, missing)
+        take = _look_ahead if dry_run else _take
+        new, missing = take(bundle, directory)
+    _print(bundle, new, missing, dry_run=dry_run)
 
 
 def _take(bundle: Bundle, directory: Path) -> tuple[list[Served], list[str]]:
@@ -58,7 +60,20 @@ def _take(bundle: Bundle, directory: Path) -> tuple[list[Served], list[str]]:
         return new, mirror.lacks(bundle.offer)
 
 
-def _print(bundle: Bundle, new: list[Served], missing: list[str]) -> None:
+def _look_ahead(bundle: Bundle, directory: Path) -> tuple[list[Served], list[str]]:
+    """Verify all of the file, and return what would be new and what would be absent."""
+    mirror = Mirror(directory)
+    mirror.require_not_older(bundle.offer)
+    with progress("Verifying", sum(each.target.length for each in bundle.files)) as count:
+        for served in bundle.files:
+            for piece in bundle.chunks(served):
+                count(len(piece))
+    new = [each for each in bundle.files if not mirror.holds(each.target, each.file_name)]
+    carried = {each.target.name for each in bundle.files}
+    return new, [name for name in mirror.lacks(bundle.offer) if name not in carried]
+
+
+def _print(bundle: Bundle, new: list[Served], missing: list[str], *, dry_run: bool) -> None:
     version, count = bundle.offer.trusted.timestamp.version, len(bundle.offer.targets)
     length = sum(each.target.length for each in new)
     if wants_json():
@@ -69,10 +84,12 @@ def _print(bundle: Bundle, new: list[Served], missing: list[str]) -> None:
                 "imported": sorted(each.target.name for each in new),
                 "bytes_imported": length,
                 "absent": sorted(missing),
+                "dry_run": dry_run,
             }
         )
         return
-    print_line("Imported", f"{len(new)} of {count} targets, {size(length)}, timestamp v{version}")
+    label = "Would take" if dry_run else "Imported"
+    print_line(label, f"{len(new)} of {count} targets, {size(length)}, timestamp v{version}")
     if missing:
         print_line(
             "Absent", f"{len(missing)} targets, which other machines need (`validate` names them)"

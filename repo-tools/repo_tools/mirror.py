@@ -12,8 +12,6 @@ once. What stands there but cannot be read is replaced. Removes nothing: what ol
 may still be asked for.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from tuf.api.metadata import Root
 from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.offer import TIMESTAMP, Offer, parse, parse_root
+from repo_tools.repository import held
 from updog.errors import ImageError, TrustError
 from updog.files import read_small_file
 from updog.floor import ROLES, AcceptedRole, Floor, find_rollback
@@ -86,12 +85,15 @@ class Mirror:
 
     def put_metadata(self, offer: Offer) -> int:
         """Make public what the targets here belong to; return how many files were written."""
-        written = 0
-        for name, data in offer.collected.files.items():
-            if _read(self.metadata / name) != data:
-                write_durably(self.metadata / name, data)
-                written += 1
-        return written
+        outdated = self.outdated_metadata(offer)
+        for name in outdated:
+            write_durably(self.metadata / name, offer.collected.files[name])
+        return len(outdated)
+
+    def outdated_metadata(self, offer: Offer) -> list[str]:
+        """Return the names of the metadata files that differ, in the order of writing them."""
+        files = offer.collected.files
+        return [name for name, data in files.items() if _read(self.metadata / name) != data]
 
     def discard_beginnings(self) -> None:
         """Remove what was begun under names that no client asks for; only the writer may."""
@@ -162,27 +164,12 @@ def writing(directory: Path) -> Iterator[Mirror]:
     for path in made:
         path.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(directory / "metadata"):
+        with held(directory):
             yield Mirror(directory)
     finally:
         for path in reversed(made):
             with suppress(OSError):  # it is not empty: it stays
                 path.rmdir()
-
-
-@contextmanager
-def _locked(metadata: Path) -> Iterator[None]:
-    """Hold the lock that publishers of this repository take too."""
-    descriptor = os.open(metadata, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"another writer is at work on {metadata.parent}: try again when it is done"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 def _as_floor(versions: RoleVersions, root: Root, *, accepted_at: datetime | None = None) -> Floor:

@@ -22,6 +22,10 @@ publisher_option = click.option(
     help="Directory of publisher.toml.  [env: REPO_TOOLS_PUBLISHER; default: here]",
 )
 
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; write nothing."
+)
+
 
 def parse_version_value(
     _context: click.Context, _parameter: click.Parameter, value: str

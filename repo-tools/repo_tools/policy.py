@@ -17,9 +17,11 @@ from typing import Final
 
 from repo_tools.durations import parse_duration
 from repo_tools.errors import RepoToolsError
+from updog.files import read_small_text
 from updog.names import quoted
 
 FILE_NAME: Final = "publisher.toml"
+_MOST_BYTES: Final = 1 << 20
 
 ROLES: Final = ("root", "targets", "snapshot", "timestamp")
 ONLINE_ROLES: Final = ROLES[1:]
@@ -72,7 +74,7 @@ def load_policy(directory: Path) -> Policy:
     """
     path = _absolute(directory, FILE_NAME)
     try:
-        return parse_policy(path.read_text(encoding="utf-8"), path=path)
+        return parse_policy(read_small_text(path, limit_bytes=_MOST_BYTES), path=path)
     except FileNotFoundError as error:
         raise RepoToolsError(
             f"no {FILE_NAME} in {directory}: name the publisher's directory by --publisher DIR, "
@@ -80,8 +82,8 @@ def load_policy(directory: Path) -> Policy:
         ) from error
     except OSError as error:
         raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RepoToolsError(f"{path} is not UTF-8 text") from error
+    except ValueError as error:
+        raise RepoToolsError(f"cannot read {path}: {error}") from error
 
 
 def parse_policy(text: str, *, path: Path) -> Policy:

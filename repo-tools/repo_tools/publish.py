@@ -5,9 +5,17 @@ from pathlib import Path
 import click
 
 from repo_tools.changes import apply_changes, files_of
-from repo_tools.draft import Draft, editing, load_draft, read_catalogue, save_draft
+from repo_tools.draft import (
+    Draft,
+    editing,
+    load_draft,
+    read_catalogue,
+    refuse_missing_migrations,
+    require_files,
+    save_draft,
+)
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.policy import load_policy
 from repo_tools.repository import PublishedRepository
 from repo_tools.root.options import passphrase_option
@@ -22,7 +30,7 @@ Examples:
   repo-tools publish
   repo-tools publish --publisher /srv/publisher --dry-run""",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@dry_run_option
 @passphrase_option
 @publisher_option
 def command(publisher: Path, *, passphrase_file: Path | None, dry_run: bool) -> None:
@@ -36,10 +44,14 @@ def command(publisher: Path, *, passphrase_file: Path | None, dry_run: bool) -> 
         published = PublishedRepository(policy.repository)
         draft = load_draft(policy.draft, published)
         apply_changes(read_catalogue(published), draft.changes, now=now())
+        if dry_run:
+            published.require_signed(by_earlier_root=False)
+            refuse_missing_migrations(published, draft.changes)
+            require_files(published, draft.changes)
         if draft.changes and not dry_run:
             publish_changes(policy, draft.changes, passphrase_file)
         if not dry_run:
-            save_draft(policy.draft, Draft())
+            save_draft(policy.draft, Draft(), left="all of it is published")
     _tell(draft, PublishedRepository(policy.repository), dry_run=dry_run)
 
 

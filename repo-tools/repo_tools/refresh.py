@@ -1,14 +1,14 @@
 """`repo-tools refresh`: what is about to expire is signed anew."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
 from repo_tools.expiry import Validity, root_warning, validities
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.policy import Policy, load_policy
 from repo_tools.repository import PublishedRepository, refresh, stale_roles
 from repo_tools.root.options import passphrase_option
@@ -22,35 +22,53 @@ from updog.units import duration
     epilog="""\b
 Examples:
   repo-tools refresh
-  repo-tools refresh --publisher /srv/publisher --passphrase-file /run/passphrase""",
+  repo-tools refresh --publisher /srv/publisher --passphrase-file /run/passphrase
+  repo-tools refresh --all""",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Sign all of them, however fresh, also what only an earlier root vouches for.",
+)
+@dry_run_option
 @passphrase_option
 @publisher_option
-def command(publisher: Path, *, passphrase_file: Path | None, dry_run: bool) -> None:
+def command(
+    publisher: Path, *, passphrase_file: Path | None, dry_run: bool, everything: bool
+) -> None:
     """Sign anew what has less left than `refresh` in publisher.toml says.
 
-    For a timer: needs the online keys only, and does nothing while all is fresh. What the current
-    root no longer vouches for is signed anew too. The draft is not touched.
+    For a timer: needs the online keys only, and does nothing while all is fresh. The draft is not
+    touched.
+
+    With --all, for the day on which a key was stolen: once a root without it is in place, look at
+    `repo-tools release list`, for what stands there is what is signed.
     """
     policy, moment = load_policy(publisher), now()
+    least = None if everything else policy.refresh
     if dry_run:
         published = PublishedRepository(policy.repository)
-        signed = stale_roles(published, now=moment, least=policy.refresh)
+        signed = stale_roles(published, now=moment, least=least)
     else:
-        signed = _refresh(policy, passphrase_file, moment)
+        signed = _refresh(policy, passphrase_file, moment, least)
     found = validities(PublishedRepository(policy.repository))
     _tell(policy, signed, found, moment=moment, dry_run=dry_run)
 
 
-def _refresh(policy: Policy, passphrase_file: Path | None, moment: datetime) -> tuple[str, ...]:
+def _refresh(
+    policy: Policy,
+    passphrase_file: Path | None,
+    moment: datetime,
+    least: Mapping[str, timedelta] | None,
+) -> tuple[str, ...]:
     with telling("refresh", policy.repository, left="the repository is as it was; run it again"):
         return refresh(
             policy.repository,
             open_signers(policy, passphrase_file),
             now=moment,
             lifetimes=policy.lifetimes,
-            least=policy.refresh,
+            least=least,
         )
 
 

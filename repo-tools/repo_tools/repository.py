@@ -7,12 +7,12 @@ is what timestamp.json leads to; a publish that fails removes what it had placed
 what a killed one left behind is replaced by the next. Nothing published is ever removed: a client
 that began to read an old version can read it to its end.
 
-Refuses metadata that its own keys cannot vouch for, and two publishers at once.
+Refuses metadata that its own keys cannot vouch for, and two publishers at once. Refuses too to
+build on metadata that somebody else has changed: whatever stands there is signed along by the next
+publish, so it must be what the repository's keys had signed.
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,7 +22,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from securesystemslib.signer import Signer
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import (
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -38,12 +42,16 @@ from tuf.repository import Repository
 from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.keys import KEYS_PER_ROLE
+from repo_tools.lock import holding
 from repo_tools.policy import DEFAULT_LIFETIMES, ONLINE_ROLES
 from repo_tools.signers import sign
+from updog.files import read_small_file
 from updog.names import is_target_name
 from updog.stream import decompress
 
 _CHUNK_BYTES: Final = 1 << 20
+_MOST_SMALL_BYTES: Final = 64 << 20
+"""Clients take far less of metadata, and of a manifest."""
 _MOST_BYTES: Final = 1 << 40
 """No image is larger."""
 
@@ -56,6 +64,9 @@ _NEW: Final[Mapping[str, Callable[[], Signed]]] = {
     Snapshot.type: Snapshot,
     Timestamp.type: Timestamp,
 }
+
+
+_RESTORE: Final = "restore it from a copy that `repo-tools validate` accepts; nothing was changed"
 
 
 class Signers(Protocol):
@@ -127,16 +138,17 @@ def refresh(
     *,
     now: datetime,
     lifetimes: Mapping[str, timedelta],
-    least: Mapping[str, timedelta],
+    least: Mapping[str, timedelta] | None,
 ) -> tuple[str, ...]:
-    """Sign anew what is about to expire, and what the current root no longer vouches for.
+    """Sign anew what is about to expire, or all of it.
 
     Args:
         directory: holds the repository.
         keys: sign for targets, snapshot and timestamp.
         now: the moment of signing.
         lifetimes: from signing to expiry, of each role.
-        least: a role that has less than this left is signed anew.
+        least: a role that has less than this left is signed anew; None for every role, also one
+            that only an earlier root vouches for.
 
     Returns:
         The roles that were signed, none when all of them are fresh.
@@ -145,7 +157,9 @@ def refresh(
         RepoToolsError: another publisher is at work, keys are missing, nothing is published yet, or
             the repository is broken. What clients see is unchanged then.
     """
-    with _held(directory, keys, now=now, lifetimes=lifetimes) as publication:
+    with _held(
+        directory, keys, now=now, lifetimes=lifetimes, takes_over=least is None
+    ) as publication:
         roles = stale_roles(publication.published, now=now, least=least)
         if roles:
             publication.sign(roles)
@@ -153,28 +167,36 @@ def refresh(
 
 
 def stale_roles(
-    published: "PublishedRepository", *, now: datetime, least: Mapping[str, timedelta]
+    published: "PublishedRepository", *, now: datetime, least: Mapping[str, timedelta] | None
 ) -> tuple[str, ...]:
-    """Return the roles that are to be signed anew, each along with those that vouch for it.
+    """Return the roles that `refresh` signs anew, each along with those that vouch for it.
 
     Raises:
-        RepoToolsError: nothing is published yet.
+        RepoToolsError: nothing is published yet, or it is not what the repository's keys signed.
     """
     _ = published.timestamp_expires
+    published.require_signed(by_earlier_root=least is None)
+    if least is None:
+        return ONLINE_ROLES
     for number, role in enumerate(ONLINE_ROLES):
-        left = published.roles[role].signed.expires - now
-        if left < least[role] or not published.is_vouched_for(role):
+        if published.roles[role].signed.expires - now < least[role]:
             return ONLINE_ROLES[number:]
     return ()
 
 
 @contextmanager
 def _held(
-    directory: Path, keys: Signers, *, now: datetime, lifetimes: Mapping[str, timedelta]
+    directory: Path,
+    keys: Signers,
+    *,
+    now: datetime,
+    lifetimes: Mapping[str, timedelta],
+    takes_over: bool = False,
 ) -> Iterator["Publication"]:
     """Hold a repository against other publishers without publishing anything at the end."""
-    with _locked(directory):
+    with held(directory):
         publication = Publication(directory, keys=keys, now=now, lifetimes=lifetimes)
+        publication.published.require_signed(by_earlier_root=takes_over)
         try:
             yield publication
         finally:
@@ -182,25 +204,17 @@ def _held(
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(directory / "metadata", os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise RepoToolsError(f"no repository in {directory}: {error.strerror}") from error
-    try:
-        _lock(descriptor, directory)
+def held(directory: Path) -> Iterator[None]:
+    """Hold a repository, whatever writes to it: a publish, a ceremony or a mirror.
+
+    Raises:
+        RepoToolsError: there is none, or somebody else holds it.
+    """
+    metadata = directory / "metadata"
+    if not metadata.is_dir():
+        raise RepoToolsError(f"no repository in {directory}: it has no directory metadata")
+    with holding(metadata, taken=f"another command writes to {directory}"):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"another publisher is at work on {directory}: try again when it is done"
-        ) from error
 
 
 class PublishedRepository:
@@ -209,6 +223,7 @@ class PublishedRepository:
     def __init__(self, directory: Path) -> None:
         self._metadata = directory / "metadata"
         self._targets = directory / "targets"
+        self._roots = tuple(self._read_roots())
         self.roles = dict(self._follow())
 
     @property
@@ -246,14 +261,34 @@ class PublishedRepository:
         signed = _uncompressed_sha256(target.custom or {})
         return signed or _unpacked_sha256(self.target_path(name, target.hashes["sha256"]), name)
 
-    def is_vouched_for(self, role: str) -> bool:
-        """Tell whether the current root's keys have signed a role as they must."""
-        root, metadata = self.roles[Root.type].signed, self.roles[role]
-        try:
-            root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-        except (UnsignedMetadataError, ValueError):
-            return False
-        return True
+    def require_signed(self, *, by_earlier_root: bool) -> None:
+        """Refuse what the keys of this repository have not signed.
+
+        Args:
+            by_earlier_root: accept the keys that only an earlier root lists, too.
+
+        Raises:
+            RepoToolsError: it says what to do.
+        """
+        if not self._roots:
+            raise RepoToolsError(
+                f"no root in {self._metadata}: `repo-tools root sign` puts the first one in place; "
+                "one that is gone comes back from any machine or mirror; nothing was changed"
+            )
+        for role in (role for role in ONLINE_ROLES if role in self.roles):
+            path = self.metadata_path(role, self.versions[role])
+            if _vouches(self._roots[-1], self.roles[role]):
+                continue
+            if not any(_vouches(root, self.roles[role]) for root in self._roots):
+                raise RepoToolsError(
+                    f"{path} is not signed as the root asks: somebody has changed it; {_RESTORE}"
+                )
+            if not by_earlier_root:
+                raise RepoToolsError(
+                    f"{path} is signed by keys that root {self.versions[Root.type]} lists no more: "
+                    "if `repo-tools release list` shows nothing that is not yours, "
+                    "`repo-tools refresh --all` signs it anew; nothing was changed"
+                )
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a small target, None when there is no such target.
@@ -284,24 +319,61 @@ class PublishedRepository:
 
     def _follow(self) -> Iterator[tuple[str, AnyMetadata]]:
         """Read root, then timestamp -> snapshot -> targets, as far as they exist."""
-        roots = [int(path.name.split(".")[0]) for path in self._metadata.glob("[0-9]*.root.json")]
-        if roots:
-            yield Root.type, self._parse(Root.type, max(roots))
+        if self._roots:
+            yield Root.type, self._roots[-1]
         if not self.metadata_path(Timestamp.type, 0).exists():
             return
         timestamp = self._parse(Timestamp.type, 0)
         yield Timestamp.type, timestamp
-        snapshot = self._parse(Snapshot.type, timestamp.signed.snapshot_meta.version)
+        snapshot = self._parse_listed(Snapshot.type, timestamp.signed.snapshot_meta)
         yield Snapshot.type, snapshot
-        version = snapshot.signed.meta["targets.json"].version
-        yield Targets.type, self._parse(Targets.type, version)
+        yield Targets.type, self._parse_listed(Targets.type, snapshot.signed.meta["targets.json"])
+
+    def _read_roots(self) -> Iterator[AnyMetadata]:
+        """Read the roots in their order; each must follow the one before, as clients ask."""
+        paths = self._metadata.glob("[0-9]*.root.json")
+        names = (path.name.removesuffix(".root.json") for path in paths)
+        before: AnyMetadata | None = None
+        for version in sorted(int(name) for name in names if name.isdecimal()):
+            root = self._parse(Root.type, version)
+            if root.signed.version != version or not all(
+                _vouches(each, root) for each in (before or root, root)
+            ):
+                raise RepoToolsError(
+                    f"{self.metadata_path(Root.type, version)} is not root {version} as those "
+                    f"before it ask: somebody has changed it; {_RESTORE}"
+                )
+            yield root
+            before = root
+
+    def _parse_listed(self, role: str, listed: MetaFile) -> AnyMetadata:
+        """Read metadata that must be what other metadata lists."""
+        path = self.metadata_path(role, listed.version)
+        try:
+            listed.verify_length_and_hashes(_read_file(path))
+        except LengthOrHashMismatchError as error:
+            raise RepoToolsError(
+                f"{path} is not what the metadata that leads to it lists ({error}): somebody has "
+                f"changed it; {_RESTORE}"
+            ) from error
+        return self._parse(role, listed.version)
 
     def _parse(self, role: str, version: int) -> AnyMetadata:
         path = self.metadata_path(role, version)
         try:
             return Metadata.from_bytes(_read_file(path))
         except RepositoryError as error:
-            raise RepoToolsError(f"{path} is not {role} metadata: {error}") from error
+            raise RepoToolsError(f"{path} is not {role} metadata: {error}; {_RESTORE}") from error
+
+
+def _vouches(root: AnyMetadata, metadata: AnyMetadata) -> bool:
+    try:
+        root.signed.verify_delegate(
+            metadata.signed.type, metadata.signed_bytes, metadata.signatures
+        )
+    except (UnsignedMetadataError, ValueError):
+        return False
+    return True
 
 
 class Publication:
@@ -331,10 +403,6 @@ class Publication:
         if name in self._staged:
             return self._staged[name].path.read_bytes()
         return self.published.read(name)
-
-    def has(self, name: str) -> bool:
-        """Tell whether there will be a target of this name."""
-        return name in self._staged or self.published.find(name) is not None
 
     def holds(self, name: str, *, uncompressed_sha256: str) -> bool:
         """Tell whether a target is published already that unpacks to these bytes."""
@@ -487,9 +555,11 @@ def _target_file(target: StagedTarget) -> TargetFile:
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_small_file(path, limit_bytes=_MOST_SMALL_BYTES)
     except OSError as error:
         raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RepoToolsError(f"cannot read {path}: {error}") from error
 
 
 def _uncompressed_sha256(custom: Mapping[str, Any]) -> str | None:

@@ -23,10 +23,8 @@ from repo_tools.images import Codec, SystemImages
 from repo_tools.layout import refuse_oversized
 from updog.errors import UpdogError
 from updog.host import read_host
-from updog.install import find_bad_block
 from updog.names import is_identifier, is_target_name, quoted
-from updog.partition import open_for_reading
-from updog.verity import BLOCK_BYTES, TreeReader
+from updog.verity import BLOCK_BYTES
 
 _OS_RELEASES: Final = ("/etc/os-release", "/usr/lib/os-release")
 _COMPRESSED: Final = (".lz4", ".zst")
@@ -70,7 +68,11 @@ def check_images(
     if disk_mib is not None:
         refuse_oversized({"boot": paths.boot, "root": paths.root, "hash": paths.hash}, disk_mib)
     try:
-        table = _prove(paths, trusts_boot=trusts_boot)
+        table = vouching.verify(
+            boot=None if trusts_boot else vouching.whole(paths.boot),
+            root=vouching.whole(paths.root),
+            hash_image=vouching.whole(paths.hash),
+        )
         _refuse_other_length(paths.root, table)
     except (RepoToolsError, UpdogError) as error:
         raise RepoToolsError(
@@ -196,30 +198,6 @@ def _release_files(release: Release, codec: Codec) -> ReleaseFiles:
         boot=described(images.boot, "boot.ext4"),
         root=described(images.root, root_ending),
         hash=described(images.hash, "root.verity"),
-    )
-
-
-def _prove_tree(paths: ImagePaths) -> VerityTable:
-    """Check every block of a root image against its hash tree, whatever boots it."""
-    tree, root = vouching.whole(paths.hash), vouching.whole(paths.root)
-    with open_for_reading(tree) as hashes, open_for_reading(root) as data:
-        reader = TreeReader(hashes.read, length_bytes=tree.length_bytes)
-        bad = find_bad_block(data, reader)
-    if bad is not None:
-        raise VouchingError(f"block {bad} of the root image is not the one in its hash tree")
-    superblock = reader.superblock
-    return VerityTable(
-        data_blocks=superblock.data_blocks, root_digest=reader.root_digest, salt=superblock.salt
-    )
-
-
-def _prove(paths: ImagePaths, *, trusts_boot: bool) -> VerityTable:
-    if trusts_boot:
-        return _prove_tree(paths)
-    return vouching.verify(
-        boot=vouching.whole(paths.boot),
-        root=vouching.whole(paths.root),
-        hash_image=vouching.whole(paths.hash),
     )
 
 

@@ -39,8 +39,14 @@ def read_command_line(boot: Window) -> str:
     return data.decode("utf-8", errors="replace").strip()
 
 
-def verify(*, boot: Window, root: Window, hash_image: Window) -> VerityTable:
+def verify(*, boot: Window | None, root: Window, hash_image: Window) -> VerityTable:
     """Check every block of a root image against what the boot image vouches for.
+
+    Args:
+        boot: the boot image; None where it keeps its command line in a way of its own, so that only
+            the hash tree vouches for the root image.
+        root: the root image.
+        hash_image: its hash tree.
 
     Raises:
         FileSystemError, CommandLineError: see `read_table`.
@@ -48,14 +54,18 @@ def verify(*, boot: Window, root: Window, hash_image: Window) -> VerityTable:
         ImageError: the hash image holds no tree, or a damaged one.
         PartitionError: something cannot be read.
     """
-    table = read_table(boot)
+    expected = read_table(boot) if boot else None
     with open_for_reading(hash_image) as hashes, open_for_reading(root) as data:
         reader = TreeReader(hashes.read, length_bytes=hash_image.length_bytes)
-        _refuse_other_tree(table, reader)
+        if expected:
+            _refuse_other_tree(expected, reader)
         bad = find_bad_block(data, reader)
     if bad is not None:
         raise VouchingError(f"block {bad} of the root image is corrupted")
-    return table
+    superblock = reader.superblock
+    return VerityTable(
+        data_blocks=superblock.data_blocks, root_digest=reader.root_digest, salt=superblock.salt
+    )
 
 
 def _refuse_other_tree(table: VerityTable, reader: TreeReader) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from repo_tools.durations import parse_duration
 from repo_tools.errors import RepoToolsError
+from updog.files import read_small_text
 from updog.manifest import format_time
 from updog.waves import SEEDS, Wave
 
@@ -25,6 +26,7 @@ SHIPPED: Final = ("default", "accelerated", "emergency", "slow")
 """Names of the wave files that come with repo-tools."""
 
 _SHIPPED_DIRECTORY = Path(str(files("repo_tools") / "waves"))
+_MOST_BYTES: Final = 1 << 20
 _KEYS = frozenset({"start_after", "fleet_percentage"})
 
 
@@ -75,13 +77,13 @@ def read_wave_file(path: Path) -> WaveFile:
         RepoToolsError: the file cannot be read or is not a wave file.
     """
     try:
-        return WaveFile(name=str(path), text=path.read_text(encoding="utf-8"))
+        return WaveFile(name=str(path), text=read_small_text(path, limit_bytes=_MOST_BYTES))
     except OSError as error:
         shipped = f"; those that come with repo-tools are {', '.join(SHIPPED)}"
         hint = shipped if isinstance(error, FileNotFoundError) else ""
         raise RepoToolsError(f"cannot read wave file {path}: {error.strerror}{hint}") from error
-    except UnicodeDecodeError as error:
-        raise RepoToolsError(f"wave file {path} is not UTF-8 text") from error
+    except ValueError as error:
+        raise RepoToolsError(f"cannot read wave file {path}: {error}") from error
 
 
 def load_wave_file(path: Path, *, start: datetime) -> tuple[Wave, ...]:

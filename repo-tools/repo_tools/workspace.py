@@ -17,10 +17,18 @@ import click
 
 from repo_tools.catalogue import Catalogue
 from repo_tools.changes import Change, SelectingChange, apply_changes, naming_version
-from repo_tools.draft import Draft, editing, load_draft, make_changes, read_catalogue, save_draft
-from repo_tools.options import publisher_option
+from repo_tools.draft import (
+    Draft,
+    editing,
+    load_draft,
+    make_changes,
+    read_catalogue,
+    refuse_missing_migrations,
+    save_draft,
+)
+from repo_tools.options import dry_run_option, publisher_option
 from repo_tools.passphrases import Passphrases
-from repo_tools.policy import Policy, load_policy
+from repo_tools.policy import ONLINE_ROLES, Policy, load_policy
 from repo_tools.releases import select
 from repo_tools.repository import PublishedRepository, Signers, publishing
 from repo_tools.root.options import passphrase_option
@@ -117,7 +125,7 @@ def change_options(command: Command) -> Command:
 
     wrapped = cast("Command", with_target)
     for option in (
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        dry_run_option,
         click.option("--publish", is_flag=True, help="Make it public at once, and nothing else."),
         passphrase_option,
         publisher_option,
@@ -159,11 +167,16 @@ def make(
             before = apply_changes(before, kept, now=now())
         changes = tuple(naming_version(change, before.manifest) for change in changes)
         after = apply_changes(before, changes, now=now())
+        together = changes if target.publish else (*kept, *changes)
+        refuse_missing_migrations(published, together)
         if target.publish and not target.dry_run:
+            if not waiting:  # A draft that is public already would look new after this publish.
+                save_draft(policy.draft, Draft(), left=_LEFT)
             after = publish_changes(policy, changes, target.passphrase_file)
-        if not target.dry_run:
-            left = kept if target.publish else (*kept, *changes)
-            save_draft(policy.draft, Draft(changes=left))
+        after_all = kept if target.publish else together
+        if not target.dry_run and after_all != waiting:
+            left = "the change is published" if target.publish else "nothing was changed"
+            save_draft(policy.draft, Draft(changes=after_all), left=left)
     return Outcome(place=target.place, before=before, after=after, changes=changes, now=now())
 
 
@@ -176,6 +189,8 @@ def publish_changes(
         RepoToolsError: what clients see is as it was.
     """
     signers = open_signers(policy, passphrase_file)
+    for role in ONLINE_ROLES:
+        signers.signers(role)  # A wrong passphrase shows now, not after images were compressed.
     with (
         telling("publish in", policy.repository, left=_LEFT),
         publishing(

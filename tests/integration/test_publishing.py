@@ -1,5 +1,6 @@
 """The publisher's commands on a real repository: releases, waves, refresh, and what is refused."""
 
+import errno
 import json
 import os
 import random
@@ -202,9 +203,17 @@ def test_an_image_that_changed_after_it_was_added_is_not_published(
             (copies / path.name).write_bytes(path.read_bytes())
     publisher.add("1.1.0", copies)
     (copies / "root.ext4").write_bytes(bytes(4096))
-    assert "has changed since it was added" in publisher.refusal("publish")
+    for options in ((), ("--dry-run",)):
+        assert "has changed since it was added" in publisher.refusal("publish", *options)
     (copies / "root.ext4").unlink()
-    assert "is gone: put it back" in publisher.refusal("publish")
+    for options in ((), ("--dry-run",)):
+        assert "is gone: put it back" in publisher.refusal("publish", *options)
+
+
+def test_a_migration_that_is_nowhere_is_refused_before_it_blocks_the_draft(shop: Publisher) -> None:
+    said = shop.refusal("migrations", "set", "1.1.0", "1.2.0", "mistyped")
+    assert "mistyped is neither a file nor a migration that is published" in said
+    assert "nothing waits" in shop.do("publish")
 
 
 def test_migrations_are_published_with_their_step(shop: Publisher, tmp_path: Path) -> None:
@@ -216,7 +225,7 @@ def test_migrations_are_published_with_their_step(shop: Publisher, tmp_path: Pat
     assert shop.manifest.migrations[step] == ("migrate_v1.2.0_settings.lz4",)
     shop.do("migrations", "set", "1.1.0", "1.2.0", "migrate_v1.2.0_settings.lz4", "--publish")
     assert seen_by_a_machine(shop, tmp_path / "client") == ["1.2.0", "1.1.0"]
-    assert "no target holds migration other.lz4" in shop.refusal(
+    assert "other.lz4 is neither a file nor a migration that is published" in shop.refusal(
         "migrations", "set", "1.1.0", "1.2.0", "other.lz4", "--publish"
     )
 
@@ -398,15 +407,33 @@ def test_what_expires_is_a_table_and_a_failure(aged: Publisher) -> None:
     ]
 
 
+def test_a_monitor_is_not_fooled_by_an_expiry_that_nobody_signed(shop: Publisher) -> None:
+    assert shop.run("check-expirations").exit_code == 0
+    timestamp = shop.repository / "metadata" / "timestamp.json"
+    document = json.loads(timestamp.read_bytes())
+    document["signed"]["expires"] = "2090-01-01T00:00:00Z"
+    timestamp.write_text(json.dumps(document))
+    assert "timestamp.json is not signed as the root asks" in shop.refusal("check-expirations")
+
+
 def test_two_publishers_at_once_are_one_line(shop: Publisher) -> None:
     with publishing(shop.repository, shop.keys, now=datetime.now(UTC)):
-        assert "another publisher is at work" in shop.refusal("waves", "pause", "--publish")
-        assert "another publisher is at work" in shop.refusal("refresh")
+        assert "another command writes to" in shop.refusal("waves", "pause", "--publish")
+        assert "another command writes to" in shop.refusal("refresh")
 
 
 def test_keys_that_others_can_read_sign_nothing(shop: Publisher) -> None:
     (shop.keys.path / "targets-1.pem").chmod(0o644)
     assert "can be read by others" in shop.refusal("waves", "pause", "--publish")
+
+
+def test_a_key_that_cannot_be_used_is_told_before_images_are_compressed(
+    publisher: Publisher, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (publisher.keys.path / "timestamp-1.pem").unlink()
+    publisher.add("1.1.0", images["first"])
+    monkeypatch.setattr("repo_tools.draft.compress", None)
+    assert "timestamp-1.pem: No such file" in publisher.refusal("publish")
 
 
 def test_a_damaged_draft_is_named_and_can_be_dropped(shop: Publisher) -> None:
@@ -417,6 +444,34 @@ def test_a_damaged_draft_is_named_and_can_be_dropped(shop: Publisher) -> None:
     assert not draft.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (("waves", "pause", "--variant", VARIANT), "nothing was changed"),
+        (("publish",), "all of it is published"),
+    ],
+)
+def test_a_draft_that_cannot_be_written_is_told_with_what_clients_see(
+    shop: Publisher, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], left: str
+) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("repo_tools.draft._save", full)
+    done = shop.run(*words)
+    assert str(done.exception).endswith(f"Read-only file system; {left}")
+
+
+def test_a_change_made_public_at_once_needs_no_draft_to_be_written(
+    shop: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+    monkeypatch.setattr("repo_tools.workspace.save_draft", None)
+    assert "published" in shop.do("waves", "pause", "--publish")
+
+
 def test_a_draft_that_a_crash_left_behind_is_not_published_twice(shop: Publisher) -> None:
     shop.do("waves", "accelerate", "--by", "1h")
     draft = shop.directory / "draft" / "draft.json"
@@ -425,6 +480,16 @@ def test_a_draft_that_a_crash_left_behind_is_not_published_twice(shop: Publisher
     draft.write_bytes(left_behind)
     assert "nothing waits" in shop.do("publish")
     assert not draft.exists()
+
+
+def test_nor_after_another_change_was_made_public_at_once(shop: Publisher) -> None:
+    shop.do("waves", "accelerate", "--by", "1h")
+    draft = shop.directory / "draft" / "draft.json"
+    left_behind = draft.read_bytes()
+    shop.do("publish")
+    draft.write_bytes(left_behind)
+    shop.do("waves", "pause", "--publish")
+    assert "nothing waits" in shop.do("publish")
 
 
 def test_a_draft_still_fits_after_somebody_else_has_published(

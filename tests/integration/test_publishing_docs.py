@@ -15,6 +15,7 @@ def test_every_block_runs_in_its_order_and_a_machine_reads_the_result(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "go back from 1.1.0 to 1.0.0" in done.stdout
     assert "something expires within eight days" in done.stdout
+    assert done.stdout.count("Placed") == 7, done.stdout
     root = (tmp_path / "root-tree/usr/share/updog/root.json").read_bytes()
     client = Client(
         repository=tmp_path / "repository", trusted_root=root, scratch=tmp_path / "clients"
@@ -26,7 +27,10 @@ def test_every_block_runs_in_its_order_and_a_machine_reads_the_result(tmp_path: 
         "1.1.0": "1.0.0",
         "1.0.0": "1.1.1",
     }
-    assert PublishedRepository(tmp_path / "repository").versions["root"] == 1
+    for name in ("repository", "srv", "mirror"):
+        published = PublishedRepository(tmp_path / name)
+        assert published.versions["root"] == 7
+        published.require_signed(by_earlier_root=False)
 
 
 def test_it_takes_about_ten_commands_to_a_fleet() -> None:

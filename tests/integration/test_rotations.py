@@ -17,8 +17,10 @@ from securesystemslib.formats import encode_canonical
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import Updater
 
+from repo_tools.errors import RepoToolsError
 from repo_tools.keyfiles import KeyKind
-from repo_tools.repository import publishing
+from repo_tools.policy import DEFAULT_LIFETIMES
+from repo_tools.repository import publishing, refresh
 from repo_tools.signers import RoleSigners
 from tests.helpers.http_server import Server, serving
 from tests.helpers.publisher import PublisherDirectory
@@ -45,15 +47,27 @@ class Fleet:
 
     def publish(self) -> None:
         """Publish a new content of a target, signed by all who sign at present."""
-        keys = {
-            role: [f"file:{self.publisher.key(name)}" for name in names]
-            for role, names in self.signers.items()
-        }
-        signers = RoleSigners(keys=keys)
-        directory = self.publisher.path / "repository"
         self.published += 1
-        with publishing(directory, signers, now=datetime.now(UTC)) as publication:
+        with publishing(self.directory, self.keys, now=datetime.now(UTC)) as publication:
             publication.add_bytes(NEWS, self.content)
+
+    def refresh_all(self) -> None:
+        """Sign anew what is published, by all who sign at present."""
+        now = datetime.now(UTC)
+        refresh(self.directory, self.keys, now=now, lifetimes=DEFAULT_LIFETIMES, least=None)
+
+    @property
+    def directory(self) -> Path:
+        return self.publisher.path / "repository"
+
+    @property
+    def keys(self) -> RoleSigners:
+        return RoleSigners(
+            keys={
+                role: [f"file:{self.publisher.key(name)}" for name in names]
+                for role, names in self.signers.items()
+            }
+        )
 
     @property
     def content(self) -> bytes:
@@ -291,9 +305,15 @@ def test_a_stolen_key_is_out_at_once_when_somebody_insists(fleet: Fleet) -> None
     assert fleet.publisher.root("rotate", *change).code == 0
     done = fleet.publisher.sign("ann", "eve", options=["--before-publish"])
     assert "Placed" in done.printed
+    assert "`repo-tools refresh --all` at once" in done.printed
     with pytest.raises(TrustError):
         fleet.agent(1).refresh()
     fleet.signers["timestamp"] = ["timestamp-2"]
+    with pytest.raises(RepoToolsError, match=r"by keys that root 2 lists no more.*refresh --all"):
+        fleet.publish()
+    fleet.published -= 1
+    fleet.refresh_all()
+    fleet.require_followed()
     fleet.publish()
     fleet.require_followed()
 

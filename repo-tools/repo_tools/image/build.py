@@ -1,11 +1,10 @@
 """`repo-tools image build`: the images of a release, from directory trees."""
 
-import fcntl
 import hashlib
 import json
-import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +26,8 @@ from repo_tools.images import (
 )
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.layout import refuse_oversized
+from repo_tools.lock import holding
+from repo_tools.options import dry_run_option
 from repo_tools.telling import telling
 from repo_tools.tree import Tree, read_tree
 from updog.durable import WholeDirectory
@@ -122,6 +123,7 @@ Examples:
     help="Refuse images that do not fit the partitions of a disk of N MiB.",
 )
 @click.option("--force", is_flag=True, help="Replace the images of an earlier build in OUT_DIR.")
+@dry_run_option
 def command(  # noqa: PLR0913 -- one parameter an option
     root_tree: Path,
     out_dir: Path,
@@ -133,6 +135,7 @@ def command(  # noqa: PLR0913 -- one parameter an option
     made_at: int,
     disk_mib: int | None,
     force: bool,
+    dry_run: bool,
     **content: Path | None,
 ) -> None:
     """Make the root, hash and boot image of a system in OUT_DIR.
@@ -155,13 +158,13 @@ def command(  # noqa: PLR0913 -- one parameter an option
     _warn_of_left_behind(tree)
     with (
         telling("build images in", out_dir, left="nothing there was changed"),
-        _replacing(WholeDirectory(out_dir)) as scratch,
+        _thrown_away() if dry_run else _replacing(WholeDirectory(out_dir)) as scratch,
     ):
         images = build_images(tree, boot, scratch, recipe)
         if disk_mib is not None:
             refuse_oversized(images.by_role, disk_mib)
         facts = _finish(images, recipe, codec)
-    _print(facts, out_dir)
+    _print(facts, out_dir, dry_run=dry_run)
 
 
 @contextmanager
@@ -178,20 +181,14 @@ def _replacing(place: WholeDirectory) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _lock(descriptor, directory)
-        yield
-    finally:
-        os.close(descriptor)
+def _thrown_away() -> Iterator[Path]:
+    """Give out a directory to fill that nobody will see."""
+    with tempfile.TemporaryDirectory(prefix="repo-tools-dry-run-") as scratch:
+        yield Path(scratch)
 
 
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RepoToolsError(f"another build is at work in {directory}: wait for it") from error
+def _locked(directory: Path) -> AbstractContextManager[None]:
+    return holding(directory, taken=f"another build is at work in {directory}")
 
 
 def _refuse_place(out_dir: Path, trees: list[Path], *, force: bool) -> None:
@@ -245,12 +242,14 @@ def _image(path: Path, codec: Codec | None) -> dict[str, Any]:
     }
 
 
-def _print(facts: dict[str, Any], out_dir: Path) -> None:
+def _print(facts: dict[str, Any], out_dir: Path, *, dry_run: bool) -> None:
     if wants_json():
-        print_json({"directory": str(out_dir), **facts})
+        print_json({"directory": str(out_dir), "dry_run": dry_run, **facts})
         return
     for role, made in facts["images"].items():
         packed = made.get("compressed")
         more = f", {size(packed['length'])} as {packed['file']}" if packed else ""
         print_line(role.capitalize(), f"{out_dir / made['file']}: {size(made['length'])}{more}")
     print_line("Digest", f"{facts['root_digest']}, {facts['data_blocks']} blocks")
+    if dry_run:
+        print_line("Dry run", "nothing of it was kept")

@@ -19,6 +19,7 @@ from repo_tools.layout import (
     refuse_oversized,
     write_image,
 )
+from repo_tools.options import dry_run_option
 from repo_tools.stage1.esp import put_into_disk
 from repo_tools.telling import telling
 from signpost.disk import Location, read
@@ -65,6 +66,7 @@ Examples:
     help="With --esp: code for LBA 0 that lets a BIOS start from it, as syslinux' gptmbr.bin.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there already.")
+@dry_run_option
 def command(  # noqa: PLR0913 -- one parameter an option
     out: Path,
     disk_mib: int,
@@ -73,6 +75,7 @@ def command(  # noqa: PLR0913 -- one parameter an option
     esp: Path | None,
     boot_code: Path | None,
     force: bool,
+    dry_run: bool,
 ) -> None:
     """Make a disk with the whole partition table in the file OUT.img.
 
@@ -88,8 +91,9 @@ def command(  # noqa: PLR0913 -- one parameter an option
             raise RepoToolsError(f"{out} exists{hint}")
         loader = _Loader(esp=esp, boot_code=boot_code)
         images = _load(directory, disk_mib, loader) if directory else None
-        _make(out, disk_mib, images, loader)
-    _print(out, disk_mib, images)
+        if not dry_run:
+            _make(out, disk_mib, images, loader)
+    _print(out, disk_mib, images, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +136,14 @@ def _make(out: Path, disk_mib: int, images: SystemImages | None, loader: _Loader
         place_durably(path, out)
 
 
-def _print(out: Path, disk_mib: int, images: SystemImages | None) -> None:
+def _print(out: Path, disk_mib: int, images: SystemImages | None, *, dry_run: bool) -> None:
     digest = images.table.root_digest.hex() if images else None
     if wants_json():
-        print_json({"disk": str(out), "size_mib": disk_mib, "root_digest": digest})
+        facts = {"disk": str(out), "size_mib": disk_mib, "root_digest": digest}
+        print_json({**facts, "dry_run": dry_run})
         return
     print_line("Disk", f"{out}: {disk_mib} MiB")
     print_line("Set A", f"boots; root digest {digest}" if digest else "empty; it cannot boot")
     print_line("Set B", "empty")
+    if dry_run:
+        print_line("Dry run", "nothing was written")

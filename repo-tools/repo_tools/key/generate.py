@@ -16,10 +16,10 @@ from repo_tools.keyfiles import (
     taken,
     write_keys,
 )
-from repo_tools.options import print_line
+from repo_tools.options import dry_run_option, print_line
 from repo_tools.passphrases import Passphrases
 from repo_tools.root.change import short
-from repo_tools.root.options import dry_run_option, passphrase_option
+from repo_tools.root.options import passphrase_option
 from repo_tools.telling import telling
 
 

@@ -6,12 +6,12 @@ import click
 
 from repo_tools.draft import FILE_NAME, discard_draft, editing
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.policy import load_policy
 
 
 @click.command("discard", epilog="\b\nExample:\n  repo-tools release discard")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@dry_run_option
 @publisher_option
 def command(publisher: Path, *, dry_run: bool) -> None:
     """Throw away all changes that were not made public. Image files are not touched."""

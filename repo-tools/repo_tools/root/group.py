@@ -46,7 +46,7 @@ def root(**_shared: object) -> None:
     A lost root key: as long as the others are enough for the threshold, `root rotate --remove`
     takes it out and `--add` lists a new one. A lost key of another role still vouches for what is
     published: first only add the new one, publish, and remove the old one afterwards. A stolen one
-    is out at once with `root sign --before-publish`, then `refresh`. When too few root keys are
-    left, nothing can replace them: every machine needs a new root by hand. So list one root key
+    is out at once with `root sign --before-publish`, then `refresh --all`. When too few root keys
+    are left, nothing can replace them: every machine needs a new root by hand. So list one root key
     more than must sign, and keep it elsewhere.
     """

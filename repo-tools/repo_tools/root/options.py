@@ -21,10 +21,6 @@ passphrase_option = click.option(
 
 force_option = click.option("--force", is_flag=True, help="Give up a draft that is there already.")
 
-dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done; write nothing."
-)
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 # RFC 3339, section 5.6, in whole seconds.

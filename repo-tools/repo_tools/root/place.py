@@ -6,8 +6,6 @@ clients would refuse: one that does not follow the current one, lacks signatures
 too large, or does not vouch for what is published now; the keys of both roots can sign that first.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,8 +17,9 @@ from tuf.api.metadata import Metadata, Root
 
 from repo_tools.durable import create_durably, write_durably
 from repo_tools.errors import RepoToolsError
+from repo_tools.lock import holding
 from repo_tools.policy import ONLINE_ROLES, Policy
-from repo_tools.repository import PublishedRepository, publishing
+from repo_tools.repository import PublishedRepository, held, publishing
 from repo_tools.root.ceremony import Draft, parse_draft, parse_root, root_bytes, without_worthless
 from repo_tools.root.change import MOST_BYTES, require_sound
 from repo_tools.signers import RoleSigners
@@ -88,32 +87,11 @@ def alone(directory: Path) -> Iterator[None]:
     """Be the only ceremony that changes a directory's draft.
 
     Raises:
-        RepoToolsError: another one is at work, or there is no such directory.
+        RepoToolsError: another one is at work.
+        OSError: there is no such directory.
     """
-    with _locked(directory, f"another ceremony is at work in {directory}"):
+    with holding(directory, taken=f"another ceremony is at work in {directory}"):
         yield
-
-
-@contextmanager
-def _locked(directory: Path, refusal: str) -> Iterator[None]:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise RepoToolsError(f"cannot work in {directory}: {error.strerror}") from error
-    try:
-        _lock(descriptor, refusal)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, refusal: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RepoToolsError(
-            f"{refusal}: try again when it is done; nothing was changed"
-        ) from error
 
 
 def write_draft(path: Path, draft: Draft) -> None:
@@ -129,18 +107,17 @@ def place(repository: Path, draft: Draft, *, now: datetime, before_publish: bool
         draft: what was signed.
         now: an expiry must be later.
         before_publish: put it in place although it does not vouch for what is published now, so
-            that clients refuse all of it until the next publish.
+            that clients refuse all of it until it is signed anew.
 
     Raises:
         RepoToolsError: clients would refuse it; the repository is as it was.
     """
     draft = without_worthless(draft)
     _require_acceptable(draft, now=now)
-    metadata = root_path(repository, draft.version).parent
     if draft.previous is None:
         for name in ("metadata", "targets"):
             (repository / name).mkdir(parents=True, exist_ok=True)
-    with _locked(metadata, f"a publisher is at work on {repository}"):
+    with held(repository):
         path = root_path(repository, draft.version)
         require_next(repository, draft)
         if path.exists():
@@ -229,6 +206,11 @@ def _unvouched(repository: Path, root: Root) -> dict[str, UnsignedMetadataError]
     return found
 
 
+def is_vouched(repository: Path, root: Root) -> bool:
+    """Tell whether the keys of a root have signed all that is published."""
+    return not _unvouched(repository, root)
+
+
 def _require_vouched(repository: Path, root: Root) -> None:
     """Clients ask for the root first: what it does not vouch for is lost to them at once."""
     for role, error in _unvouched(repository, root).items():
@@ -237,5 +219,5 @@ def _require_vouched(repository: Path, root: Root) -> None:
             f"published ({error}), so that clients would refuse it: name the old and the new keys "
             f"in [keys] of publisher.toml and run `repo-tools root sign` again, which has both "
             f"sign it; where an old key is lost or stolen, add `--before-publish`, and run "
-            f"`repo-tools refresh` at once"
+            f"`repo-tools refresh --all` at once"
         ) from error

@@ -9,14 +9,13 @@ import click
 from tuf.api.metadata import Metadata
 
 from repo_tools.errors import RepoToolsError
-from repo_tools.options import publisher_option
+from repo_tools.options import dry_run_option, publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import load_policy
 from repo_tools.root.ceremony import Draft
 from repo_tools.root.change import Change, next_root, require_sound
 from repo_tools.root.drafting import find_grants, put_down, refuse_another, report
 from repo_tools.root.options import (
-    dry_run_option,
     expires_option,
     expiry,
     force_option,

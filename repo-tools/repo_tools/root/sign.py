@@ -11,16 +11,17 @@ import click
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.jsonoutput import print_json, wants_json
-from repo_tools.options import print_line, publisher_option
+from repo_tools.options import dry_run_option, print_line, publisher_option
 from repo_tools.passphrases import Passphrases
 from repo_tools.policy import Policy, load_policy
 from repo_tools.root.ceremony import Draft, merged, parse_root, signed_by
 from repo_tools.root.change import require_sound
-from repo_tools.root.options import dry_run_option, passphrase_option
+from repo_tools.root.options import passphrase_option
 from repo_tools.root.place import (
     alone,
     draft_path,
     hand_over,
+    is_vouched,
     place,
     read_draft,
     require_next,
@@ -58,6 +59,8 @@ class _Outcome:
     placed: Path | None = None
     signed_anew: bool = False
     """Whether the keys of both roots have signed what is published."""
+    needs_refresh: bool = False
+    """Whether machines refuse what is published until it is signed anew."""
 
 
 @click.command(
@@ -101,7 +104,7 @@ Examples:
 @click.option(
     "--before-publish",
     is_flag=True,
-    help="Put it in place even if clients refuse what is published until the next publish.",
+    help="Put it in place even if clients refuse what is published until `refresh --all`.",
 )
 @passphrase_option
 @dry_run_option
@@ -271,7 +274,12 @@ def _take_over(
         signers = RoleSigners(keys=policy.keys, passphrases=passphrases)
         signed_anew = hand_over(policy, draft.root.signed, signers=signers, now=now)
     placed = place(policy.repository, draft, now=now, before_publish=before_publish)
-    return _Outcome(draft=draft, placed=placed, signed_anew=signed_anew)
+    return _Outcome(
+        draft=draft,
+        placed=placed,
+        signed_anew=signed_anew,
+        needs_refresh=not is_vouched(policy.repository, draft.root.signed),
+    )
 
 
 def _report(ceremony: _Ceremony, outcome: _Outcome, *, dry_run: bool) -> None:
@@ -282,6 +290,7 @@ def _report(ceremony: _Ceremony, outcome: _Outcome, *, dry_run: bool) -> None:
                 "path": str(placed or ceremony.path),
                 "dry_run": dry_run,
                 "signed_anew": outcome.signed_anew,
+                "needs_refresh": outcome.needs_refresh,
                 "root": facts(draft, placed=placed is not None),
             }
         )
@@ -295,5 +304,8 @@ def _report(ceremony: _Ceremony, outcome: _Outcome, *, dry_run: bool) -> None:
         print_line("Published", "what was published, signed by the keys of both roots")
     if placed:
         print_line("Placed", str(placed))
+    if placed and outcome.needs_refresh:
+        print_line("Next", "`repo-tools refresh --all` at once: until then machines refuse what is")
+        print_line("", "published, for the new root does not vouch for it")
     if placed and draft.version == 1:
         print_line("Next", "give it to every machine as /usr/share/updog/root.json")

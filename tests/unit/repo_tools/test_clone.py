@@ -234,7 +234,7 @@ def test_two_writers_at_once_are_refused(small: SmallRepository, mirror: Path) -
     assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == b"held\n"
-        assert f"another writer is at work on {mirror}" in clone(small, mirror).failed()
+        assert f"another command writes to {mirror}" in clone(small, mirror).failed()
         holder.stdin.close()
     clone(small, mirror).succeeded()
 

@@ -135,7 +135,7 @@ def test_a_directory_without_the_file_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "publisher.toml").write_bytes(b"\xff")
-    with pytest.raises(RepoToolsError, match=r"publisher\.toml is not UTF-8 text"):
+    with pytest.raises(RepoToolsError, match=r"publisher\.toml: it is not UTF-8 text"):
         load_policy(tmp_path)
     (tmp_path / "publisher.toml").unlink()
     (tmp_path / "publisher.toml").mkdir()

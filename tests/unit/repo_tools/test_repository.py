@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from securesystemslib.signer import CryptoSigner, Signature, Signer
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.keys import KeyDirectory
+from repo_tools.policy import DEFAULT_LIFETIMES, DEFAULT_REFRESH
 from repo_tools.repository import (
     PublishedRepository,
     StagedTarget,
     create_repository,
     publishing,
+    refresh,
 )
 from updog.metadata import Repository
 from updog.transport import Transport
@@ -168,7 +171,7 @@ def test_a_target_staged_in_this_publication_is_read_before_the_published_one(
 def test_a_second_publisher_is_turned_away(publisher: Publisher) -> None:
     with publishing(publisher.directory, publisher.keys, now=NOW):
         before = publisher.files()
-        with pytest.raises(RepoToolsError, match="another publisher is at work on"):
+        with pytest.raises(RepoToolsError, match="another command writes to"):
             publisher.publish(a=b"one")
         assert publisher.files() == before
 
@@ -205,7 +208,9 @@ def test_a_name_with_a_directory_cannot_be_a_target(publisher: Publisher) -> Non
 
 def test_a_directory_without_a_repository_is_named(publisher: Publisher, tmp_path: Path) -> None:
     with (
-        pytest.raises(RepoToolsError, match=r"no repository in .*/nowhere: No such file"),
+        pytest.raises(
+            RepoToolsError, match=r"no repository in .*/nowhere: it has no directory metadata"
+        ),
         publishing(tmp_path / "nowhere", publisher.keys, now=NOW),
     ):
         pass
@@ -231,6 +236,94 @@ def test_a_target_that_was_tampered_with_is_not_read(publisher: Publisher) -> No
     target.write_bytes(b"eno")
     with pytest.raises(RepoToolsError, match=r"\.a is not what was signed"):
         PublishedRepository(publisher.directory).read("a")
+
+
+def tamper(path: Path, **signed: object) -> None:
+    document = json.loads(path.read_bytes())
+    document["signed"].update(signed)
+    path.write_text(json.dumps(document))
+
+
+def refusal_to_build_on(publisher: Publisher) -> str:
+    """Publish and refresh, which must fail alike and change nothing; return what they say."""
+    before, said = publisher.files(), set[str]()
+    with pytest.raises(RepoToolsError) as refused:
+        publisher.publish(b=b"more")
+    said.add(str(refused.value))
+    for least in (None, DEFAULT_REFRESH):
+        with pytest.raises(RepoToolsError) as refused:
+            refresh(
+                publisher.directory,
+                publisher.keys,
+                now=NOW,
+                lifetimes=DEFAULT_LIFETIMES,
+                least=least,
+            )
+        said.add(str(refused.value))
+    assert publisher.files() == before
+    (only,) = said
+    return only
+
+
+@pytest.mark.parametrize("name", ["1.targets.json", "1.snapshot.json"])
+def test_what_somebody_slipped_in_is_not_signed_along(publisher: Publisher, name: str) -> None:
+    publisher.publish(a=b"one")
+    tamper(publisher.directory / "metadata" / name, expires="2040-01-01T00:00:00Z")
+    said = refusal_to_build_on(publisher)
+    assert f"{name} is not what the metadata that leads to it lists" in said
+    assert "nothing was changed" in said
+
+
+def test_a_chain_that_other_keys_signed_is_not_built_on(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.publish(a=b"one")
+    thief = Publisher(tmp_path / "thief")
+    thief.publish(a=b"evil")
+    for name in ("1.targets.json", "1.snapshot.json", "timestamp.json"):
+        shutil.copy(thief.directory / "metadata" / name, publisher.directory / "metadata")
+    assert "targets.json is not signed as the root asks" in refusal_to_build_on(publisher)
+
+
+def test_an_older_targets_file_under_a_newer_name_is_not_built_on(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    publisher.publish(a=b"two", b=b"kept")
+    metadata = publisher.directory / "metadata"
+    shutil.copy(metadata / "1.targets.json", metadata / "2.targets.json")
+    assert "2.targets.json is not what" in refusal_to_build_on(publisher)
+
+
+def test_a_root_that_does_not_follow_is_not_believed(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish(a=b"one")
+    thief = Publisher(tmp_path / "thief")
+    forged = publisher.directory / "metadata" / "2.root.json"
+    shutil.copy(thief.directory / "metadata" / "1.root.json", forged)
+    assert "2.root.json is not root 2 as those before it ask" in refusal_to_build_on(publisher)
+
+
+def test_a_repository_that_lost_its_roots_is_not_built_on(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    (publisher.directory / "metadata" / "1.root.json").unlink()
+    assert "no root in" in refusal_to_build_on(publisher)
+
+
+def test_a_device_in_the_place_of_metadata_is_not_read(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    (publisher.directory / "metadata" / "2.root.json").symlink_to("/dev/zero")
+    with pytest.raises(RepoToolsError, match=r"2\.root\.json: it is no regular file"):
+        PublishedRepository(publisher.directory)
+
+
+def test_everything_is_signed_anew_on_demand(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    before = PublishedRepository(publisher.directory)
+    signed = refresh(
+        publisher.directory, publisher.keys, now=NOW, lifetimes=DEFAULT_LIFETIMES, least=None
+    )
+    after = PublishedRepository(publisher.directory)
+    assert signed == ("targets", "snapshot", "timestamp")
+    assert after.versions == {**dict.fromkeys(before.versions, 2), "root": 1}
+    assert after.read("a") == b"one"
 
 
 class _Unplugged(Signer):

@@ -567,7 +567,7 @@ def test_a_publisher_at_work_is_waited_for(publisher: PublisherDirectory) -> Non
     fcntl.flock(directory, fcntl.LOCK_EX)
     done = publisher.sign("ann", "bob")
     os.close(directory)
-    assert "a publisher is at work on" in done.failure
+    assert "another command writes to" in done.failure
     # The signatures are kept; nobody has to come together again.
     done = publisher.root("sign")
     assert (done.code, publisher.draft.exists()) == (0, False), done.failure
