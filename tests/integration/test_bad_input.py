@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -261,6 +262,7 @@ def test_revert_without_a_pending_update_says_so(machine: Machine) -> None:
 
 
 def test_an_unwritable_state_directory_is_named(machine: Machine) -> None:
+    shutil.rmtree(machine.directory / "state")
     (machine.directory / "state").write_text("in the way")
     line = untouched(machine, "update")
     assert str(machine.directory / "state") in line
