@@ -51,7 +51,8 @@ readme: setup  ## put what the demo prints now into README.md
 
 .PHONY: explore
 explore: setup  ## explore every crash state, not a sample
-	EXPLORE=all scripts/test tests/crash
+	EXPLORE=all scripts/test tests/crash tests/faults \
+		tests/integration/test_publish_consistency.py tests/unit/repo_tools/test_rescheduling.py
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
@@ -59,13 +60,14 @@ fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 	$(BIN)/python -m tests.crash.fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup  ## measure what docs/performance.md states
+bench: setup  ## measure what docs/performance.md states, as root, in a quarter of an hour
+	@scripts/setup-bench
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.check_update
-
-.PHONY: bench-install
-bench-install: setup  ## the same for a whole update into a loop device, as root, in minutes
-	$(BIN)/python -m benchmarks.install
+	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.image
+	$(BIN)/python -m benchmarks.publish
+	$(BIN)/python -m benchmarks.install --picture docs/install.svg
 
 DEB_DIRECTORY ?= build
 .PHONY: deb

@@ -16,7 +16,7 @@ from signpost import gpt
 from signpost.errors import DiskError, SetError, SignpostError, TableError
 from signpost.flags import HAS_BOOT_EVER_SUCCEEDED, BootFlags
 from signpost.open_disk import OpenDisk, opened
-from signpost.osdisk import StrPath, find_os_disk, find_partition_node
+from signpost.osdisk import PartitionNode, StrPath, find_os_disk, find_partition_node
 from signpost.sets import PartitionSet, SetName, Sets, discover
 from signpost.spare_array import has_room_for_a_second_array
 from signpost.state import BootState
@@ -55,11 +55,16 @@ class Location(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A partition as a range of bytes of a device node or an image file."""
+    """A partition as a range of bytes of a device node or an image file.
+
+    `device`: the number, as in `st_rdev`, of the node that must be found at the path; None where
+    the path is all that is known of it.
+    """
 
     path: "Path"
     offset_bytes: int
     length_bytes: int
+    device: int | None = None
 
 
 class BootDisk(NamedTuple):
@@ -87,11 +92,11 @@ class BootDisk(NamedTuple):
         length = partition.sectors * self.table.sector_size
         node = self._node(partition) if self.is_device else None
         if node is not None:
-            return Window(path=Path(node), offset_bytes=0, length_bytes=length)
+            return Window(Path(node.path), 0, length, device=node.device)
         offset = partition.first_lba * self.table.sector_size
         return Window(path=Path(self.path), offset_bytes=offset, length_bytes=length)
 
-    def _node(self, partition: gpt.Partition) -> str | None:
+    def _node(self, partition: gpt.Partition) -> PartitionNode | None:
         found = find_partition_node(os.stat(self.path).st_rdev, partition.number)
         if found is None:
             return None
@@ -103,7 +108,7 @@ class BootDisk(NamedTuple):
                 f"at byte {found.offset_bytes} and has {found.length_bytes}, in the table it is "
                 f"{place[0]} and {place[1]}. Run `partprobe {self.path}`, or restart"
             )
-        return found.path
+        return found
 
 
 class Change(NamedTuple):

@@ -27,9 +27,10 @@ class OsDisk(NamedTuple):
 
 
 class PartitionNode(NamedTuple):
-    """A partition as the kernel knows it: its node, and its place on the disk in bytes."""
+    """A partition as the kernel knows it: its node, the node's number, its place in bytes."""
 
     path: str
+    device: int
     offset_bytes: int
     length_bytes: int
 
@@ -87,6 +88,7 @@ def find_partition_node(disk: int, number: int, *, sysfs: StrPath = SYSFS) -> Pa
             # Linux, Documentation/ABI/stable/sysfs-block: in units of 512 bytes on every device.
             return PartitionNode(
                 path=_node(candidate),
+                device=_read_device(candidate),
                 offset_bytes=_read_number(candidate, "start") * 512,
                 length_bytes=_read_number(candidate, "size") * 512,
             )
@@ -126,6 +128,12 @@ def _is_partition(device: str) -> bool:
 def _read_number(device: str, name: str) -> int:
     with open(os.path.join(device, name)) as file:
         return int(file.read())
+
+
+def _read_device(device: str) -> int:
+    with open(os.path.join(device, "dev")) as file:
+        major, minor = file.read().split(":")
+    return os.makedev(int(major), int(minor))
 
 
 def _node(device: str) -> str:

@@ -5,14 +5,22 @@ offset, whichever thread met it first. Does not know what the work is.
 """
 
 import mmap
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
-BUFFER_BYTES: Final = 4 << 20
-"""Writes past the page cache are fastest from this length on."""
+import structlog
+
+_log = structlog.get_logger()
+
+BUFFER_BYTES: Final = 2 << 20
+"""Half of it makes writing past the page cache slower, twice of it no faster."""
+
+_QUIET_SECONDS: Final = 0.5
+"""A stop that takes longer than this is said to wait for the disk."""
 
 _BUFFERS: Final = 4
 _THREADS: Final = 2
@@ -33,6 +41,7 @@ class BlockWorkers:
         self._work = work
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._failures: dict[int, Exception] = {}
+        self._at_work: set[int] = set()
         for _ in range(_BUFFERS):
             self._free.put(memoryview(mmap.mmap(-1, BUFFER_BYTES)))
 
@@ -46,7 +55,17 @@ class BlockWorkers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        """Wait for what is being done: nobody may close what a thread still writes to."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._say_if_it_takes_long()
+        self._threads.shutdown()
+
+    def _say_if_it_takes_long(self) -> None:
+        deadline = time.monotonic() + _QUIET_SECONDS
+        while self._at_work and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self._at_work:
+            _log.warning("stopping", summary="waiting for the disk to end what it has begun")
 
     def take(self) -> memoryview:
         """Wait for an empty buffer."""
@@ -54,8 +73,15 @@ class BlockWorkers:
         return self._free.get()
 
     def hand_over(self, offset: int, buffer: memoryview) -> None:
-        """Let the threads work on a buffer that was taken, or on its filled beginning."""
-        self._threads.submit(self._run, offset, buffer)
+        """Let the threads work on a buffer that was taken, or on its filled beginning.
+
+        Raises:
+            MemoryError: no thread can be started.
+        """
+        try:
+            self._threads.submit(self._run, offset, buffer)
+        except RuntimeError as err:
+            raise MemoryError from err
 
     def finish(self) -> None:
         """Wait until all work is done.
@@ -67,12 +93,14 @@ class BlockWorkers:
         self._raise_failure()
 
     def _run(self, offset: int, buffer: memoryview) -> None:
+        self._at_work.add(offset)
         try:
             if all(offset < failed for failed in tuple(self._failures)):
                 self._work(offset, buffer)
         except Exception as err:  # noqa: BLE001 -- carried over to the thread that waits
             self._failures[offset] = err
         finally:
+            self._at_work.discard(offset)
             self._free.put(memoryview(buffer.obj))
 
     def _raise_failure(self) -> None:

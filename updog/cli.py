@@ -19,7 +19,7 @@ import click
 
 from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
 from signpost.errors import SignpostError
-from updog.commands.output import forgive_stderr, print_failure, reason
+from updog.commands.output import NOTHING_CHANGED, forgive_stderr, print_failure, reason
 from updog.errors import Locked, UpdogError
 from updog.names import escaped
 
@@ -97,6 +97,17 @@ _COMMANDS: Final = {
 class _Updog(SharingGroup):
     """The group, which says every failure of a command in one line."""
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command, which takes a while and changes nothing.
+
+        Raises:
+            UpdogError: it was interrupted, or there is not enough memory.
+        """
+        try:
+            return super().get_command(ctx, cmd_name)
+        except (KeyboardInterrupt, MemoryError) as err:
+            raise UpdogError(f"{reason(err)}; {NOTHING_CHANGED}") from err
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command to its end, whatever that is."""
         try:
@@ -105,7 +116,7 @@ class _Updog(SharingGroup):
             _fail(
                 err, str(err), ctx, code=_EXIT_LOCKED if isinstance(err, Locked) else _EXIT_FAILED
             )
-        except (OSError, KeyboardInterrupt) as err:
+        except (OSError, MemoryError, KeyboardInterrupt) as err:
             if isinstance(err, BrokenPipeError):
                 forget_stdout()
             text = f"{reason(err)}; `updog status` says what is left"

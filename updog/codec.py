@@ -23,12 +23,18 @@ _ZSTD_WINDOW_LOG_MAX: Final = 100
 _ZSTD_IGNORE_CHECKSUM: Final = 1002
 """The number of the parameter `ZSTD_d_forceIgnoreChecksum`, known since zstd 1.4.9."""
 
-_WINDOW_LOG_MAX: Final = 25
-"""zstd frames may ask for a window of 32 MiB, enough for every level but `--ultra` and `--long`."""
+_WINDOW_LOG_MAX: Final = 24
+"""zstd frames may ask for a window of 16 MiB, enough for every level but `--ultra` and `--long`."""
+
+_ZSTD_WINDOW_TOO_LARGE: Final = 16
+_ZSTD_NO_MEMORY: Final = 64
+"""Numbers of zstd_errors.h."""
+
+_LZ4_NO_MEMORY: Final = b"ERROR_allocation_failed"
 
 
 class Damaged(Exception):  # noqa: N818 -- an outcome, not a defect
-    """What was fed to a decoder is no frame."""
+    """What was fed to a decoder is no frame, or none that may be decoded; a predicate says why."""
 
 
 class Decoder(Protocol):
@@ -50,6 +56,7 @@ class Decoder(Protocol):
 
         Raises:
             Damaged: `source` goes on in a way that no frame does.
+            MemoryError: there is not enough for it.
         """
 
 
@@ -111,7 +118,10 @@ class _Lz4:
 
     def _require(self, code: int) -> int:
         if self._library.LZ4F_isError(code):
-            raise Damaged(self._library.LZ4F_getErrorName(code).decode())
+            name: bytes = self._library.LZ4F_getErrorName(code)
+            if name == _LZ4_NO_MEMORY:
+                raise MemoryError
+            raise Damaged(f"is damaged: {name.decode()}")
         return code
 
 
@@ -152,9 +162,17 @@ class _Zstd:
         return taken.position, made.position
 
     def _require(self, code: int) -> int:
-        if self._library.ZSTD_isError(code):
-            raise Damaged(self._library.ZSTD_getErrorName(code).decode())
-        return code
+        if not self._library.ZSTD_isError(code):
+            return code
+        number = self._library.ZSTD_getErrorCode(code)
+        if number == _ZSTD_NO_MEMORY:
+            raise MemoryError
+        if number == _ZSTD_WINDOW_TOO_LARGE:
+            raise Damaged(
+                f"needs a window of more than {1 << _WINDOW_LOG_MAX - 20} MiB to be decompressed: "
+                "it was compressed with --ultra or --long"
+            )
+        raise Damaged(f"is damaged: {self._library.ZSTD_getErrorName(code).decode()}")
 
 
 _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {".lz4": _Lz4, ".zst": _Zstd}
@@ -195,6 +213,7 @@ def _load_zstd() -> ctypes.CDLL:
     )
     _declare(library.ZSTD_isError, c_uint, c_size_t)
     _declare(library.ZSTD_getErrorName, c_char_p, c_size_t)
+    _declare(library.ZSTD_getErrorCode, c_int, c_size_t)
     return library
 
 

@@ -10,12 +10,15 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, ClassVar
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from updog.answers import Broken, Refused
 from updog.names import printable
@@ -127,14 +130,60 @@ class _Watched(HTTPConnection):
     watchdog: ClassVar[Watchdog]
 
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
+        made = self._connect_to_any()
         self.watchdog.hold(made)
         return made
+
+    def _connect_to_any(self) -> socket.socket:
+        """Try one address of the host after the other, as urllib3 does, but resolve it first."""
+        host = self._dns_host
+        try:
+            for address in self._resolve(host):
+                self._dns_host = address
+                try:
+                    return super()._new_conn()
+                except (NewConnectionError, ConnectTimeoutError) as err:
+                    failure = err
+        finally:
+            self._dns_host = host
+        raise failure
+
+    def _resolve(self, host: str) -> list[str]:
+        """Look a name up in a thread: the system's resolver hears neither of signals nor of time.
+
+        Raises:
+            NameResolutionError: there is no such name.
+            ConnectTimeoutError: nobody answers.
+        """
+        answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
+        Thread(target=_look_up, args=(host, self.port, answers), daemon=True).start()
+        try:
+            answer = answers.get(timeout=self._seconds())
+        except Empty:
+            raise ConnectTimeoutError(self, f"no name server has answered for {host}") from None
+        if isinstance(answer, socket.gaierror):
+            raise NameResolutionError(host, self, answer) from answer
+        if isinstance(answer, OSError):
+            raise NewConnectionError(self, str(answer)) from answer
+        return answer
+
+    def _seconds(self) -> float | None:
+        return self.timeout if isinstance(self.timeout, int | float) else None
 
     def request(self, *args: Any, **options: Any) -> None:
         if self.sock is not None:
             self.watchdog.hold(self.sock)
         super().request(*args, **options)
+
+
+def _look_up(host: str, port: int, answers: "SimpleQueue[list[str] | OSError]") -> None:
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM)
+        answers.put(list(dict.fromkeys(str(each[4][0]) for each in found)))
+    except OSError as err:
+        answers.put(err)
+    except UnicodeError as err:  # a name that no resolver can be asked for
+        answers.put(socket.gaierror(socket.EAI_NONAME, str(err)))
 
 
 def _pool_classes(dog: Watchdog) -> dict[str, Any]:

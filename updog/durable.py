@@ -47,6 +47,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     flush(path.parent)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, and have their names on the medium.
+
+    Else a cut could take a directory away with all that was flushed within it: a flush of a file
+    promises nothing about the directories on the way to it (POSIX, fsync(2)).
+
+    Raises:
+        OSError: One could not be made, or something else is there.
+    """
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    flush(path.parent)
+
+
 class WholeDirectory:
     """A directory that is only ever replaced as a whole, by the path it may or may not exist at."""
 
@@ -69,7 +85,8 @@ class WholeDirectory:
             self.current.rename(self.path)
         remove(self.scratch)
         remove(self._old)
-        self.scratch.mkdir(parents=True)
+        make_directory(self.path.parent)
+        self.scratch.mkdir()
         return self.scratch
 
     def publish(self) -> None:

@@ -9,6 +9,9 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import Final
+
+_PIECE_BYTES: Final = 64 << 10
 
 
 def read_small_file(path: Path, *, limit_bytes: int) -> bytes:
@@ -18,11 +21,14 @@ def read_small_file(path: Path, *, limit_bytes: int) -> bytes:
         OSError: It cannot be opened or read.
         ValueError: It is no regular file, or larger than the limit; the message says which.
     """
+    data = bytearray()
     with open_regular_file(path) as file:
-        data = file.read(limit_bytes + 1)
+        # By the piece: one read of so much takes the memory for all of it, however short the file.
+        while len(data) <= limit_bytes and (piece := file.read(_PIECE_BYTES)):
+            data += piece
     if len(data) > limit_bytes:
         raise ValueError(f"it holds more than {limit_bytes >> 10} KiB")
-    return data
+    return bytes(data)
 
 
 def open_regular_file(path: Path, *, follows_link: bool = True) -> BufferedReader:

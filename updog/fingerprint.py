@@ -35,6 +35,8 @@ def draw_fingerprint() -> Fingerprint:
 
 def _poly1305(library: ctypes.CDLL, key: bytes, data: memoryview) -> bytes:
     context = library.EVP_MAC_CTX_new(_algorithm(library))
+    if context is None:
+        raise MemoryError
     tag, length = create_string_buffer(_TAG_BYTES), c_size_t()
     address = ctypes.addressof(c_char.from_buffer(data))
     try:
@@ -46,7 +48,7 @@ def _poly1305(library: ctypes.CDLL, key: bytes, data: memoryview) -> bytes:
     finally:
         library.EVP_MAC_CTX_free(context)
     if not done:
-        raise MemoryError("OpenSSL has no memory for a fingerprint")
+        raise MemoryError
     return tag.raw
 
 

@@ -38,7 +38,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from updog.durable import remove, replacing
+from updog.durable import make_directory, remove, replacing
 from updog.errors import UpdogError
 from updog.files import read_small_file
 
@@ -126,7 +126,7 @@ def write_floor(path: Path, floor: Floor) -> None:
         UpdogError: It cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         if path.is_dir():
             remove(path)
         with replacing(path) as file:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from updog.durable import flush, make_directory
 from updog.errors import UpdogError
 from updog.files import read_small_file, replace_file
 from updog.history import Event, essence, event_facts, is_news, parse_event
@@ -43,10 +44,13 @@ class History:
             UpdogError: the file cannot be written.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._path.parent)
             if self._is_long():
                 self._rotate()
+            is_new = not self._path.exists()
             _append_line(self._path, _line(event))
+            if is_new:
+                flush(self._path.parent)
         except OSError as err:
             raise UpdogError(f"cannot write history {self._path}: {err.strerror}") from err
 

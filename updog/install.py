@@ -9,20 +9,20 @@ Chooses no update and changes no boot flag.
 
 import hashlib
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
-from updog.errors import ImageError
+from updog.errors import ImageError, PartitionError
 from updog.fingerprint import Fingerprint, draw_fingerprint
 from updog.partition import OpenPartition
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
 
 MOST_TREE_BYTES: Final = 64 << 20
-"""The largest tree that a rehearsal keeps in memory: that of a root of 8 GiB."""
+"""The largest tree that a rehearsal keeps in memory: that of a root of nearly 8 GiB."""
 
 
 class Role(StrEnum):
@@ -48,19 +48,33 @@ class Image:
     content_sha256: str | None
 
 
+class Piece(NamedTuple):
+    """A range of a partition."""
+
+    offset_bytes: int
+    length_bytes: int
+
+
+Source = Callable[[Callable[[], memoryview]], Iterator[tuple[int, memoryview]]]
+"""`source(take)` yields what belongs on the disk, each piece under its offset in bytes, in a buffer
+from `take` or in its filled beginning. Nothing behind it needs the pieces of an image that has a
+tree to be in order. One that left some out because they stand on the disk already would have to let
+`find_bad_block` prove those: `prove` compares what was written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What was written into a partition and must be there when it is read back.
 
-    The sha256 is None where a hash tree vouched for every block instead. `fingerprints` has one for
-    each piece of `BUFFER_BYTES`, under its offset in bytes.
+    The sha256 is None where a hash tree vouched for every block instead.
     """
 
     role: Role
     name: str
     length_bytes: int
     sha256: str | None
-    fingerprints: Mapping[int, bytes]
+    pieces: Mapping[Piece, bytes]
+    """The fingerprint of everything that was written, whichever pieces that were."""
     fingerprint: Fingerprint
 
 
@@ -76,10 +90,10 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         ImageError: the image is not what was signed.
         PartitionError: the partition is too small or the device failed.
     """
-    fingerprint, fingerprints = draw_fingerprint(), {}
+    fingerprint, pieces = draw_fingerprint(), {}
 
     def write(offset: int, data: memoryview) -> None:
-        fingerprints[offset] = fingerprint(data)
+        pieces[Piece(offset, len(data))] = fingerprint(data)
         partition.write(offset, data)
 
     passed = _pass_on(image, partition.window.length_bytes, tree=tree, work=write)
@@ -89,7 +103,7 @@ def write_image(image: Image, partition: OpenPartition, *, tree: TreeReader | No
         name=image.name,
         length_bytes=passed.length_bytes,
         sha256=passed.sha256,
-        fingerprints=fingerprints,
+        pieces=pieces,
         fingerprint=fingerprint,
     )
 
@@ -141,9 +155,16 @@ class _Beginning:
         self._kept[offset] = bytes(data[: max(0, MOST_TREE_BYTES - offset)])
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return a range of what was kept; a block of a tree never lies in two pieces."""
-        begin = offset // BUFFER_BYTES * BUFFER_BYTES
-        return self._kept.get(begin, b"")[offset - begin : offset - begin + length]
+        """Return a range of what was kept."""
+        found = bytearray()
+        while len(found) < length:
+            at = offset + len(found)
+            begin = at // BUFFER_BYTES * BUFFER_BYTES
+            piece = self._kept.get(begin, b"")[at - begin :]
+            if not piece:
+                break
+            found += piece
+        return bytes(found[:length])
 
 
 def _drop(_offset: int, _data: memoryview) -> None:
@@ -161,7 +182,8 @@ class _Passed:
 def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Work) -> _Passed:
     """Pass an image on buffer by buffer, none that its tree does not vouch for.
 
-    A tree says all that a digest could: then none is taken, which would cost as much again.
+    A tree says all that a digest could: then none is taken, which would cost as much again. The
+    signed sha256 of a root's content is for readers without its tree.
     """
 
     def check(offset: int, data: memoryview) -> None:
@@ -170,20 +192,30 @@ def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Wo
         work(offset, data)
 
     digest = hashlib.sha256() if tree is None else None
-    offset = 0
+    length_bytes = 0
     with BlockWorkers(check) as workers:
-        for data in decompress(
-            image.chunks, name=image.name, limit_bytes=_limit(image, room_bytes), take=workers.take
-        ):
+        for offset, data in _unpacked(image, room_bytes)(workers.take):
             if digest is not None:
                 digest.update(data)
             workers.hand_over(offset, data)
-            offset += len(data)
+            length_bytes = max(length_bytes, offset + len(data))
         workers.finish()
     sha256 = None if digest is None else digest.hexdigest()
-    _require_whole(image, offset, tree)
-    _require_signed_content(image, offset, sha256)
-    return _Passed(length_bytes=offset, sha256=sha256)
+    _require_whole(image, length_bytes, tree)
+    _require_signed_content(image, length_bytes, sha256)
+    return _Passed(length_bytes=length_bytes, sha256=sha256)
+
+
+def _unpacked(image: Image, room_bytes: int) -> Source:
+    """Return a compressed image as a source of all its blocks, in order."""
+
+    def source(take: Callable[[], memoryview]) -> Iterator[tuple[int, memoryview]]:
+        limit_bytes, offset = _limit(image, room_bytes), 0
+        for data in decompress(image.chunks, name=image.name, limit_bytes=limit_bytes, take=take):
+            yield offset, data
+            offset += len(data)
+
+    return source
 
 
 def _limit(image: Image, room_bytes: int) -> int:
@@ -238,18 +270,17 @@ def prove(
         advance: is told of every piece, with its bytes, when its turn comes.
 
     Raises:
-        ImageError: the medium gives back other bytes.
-        PartitionError: the medium cannot be read.
+        PartitionError: the medium gives back other bytes, or cannot be read.
     """
 
     def compare(offset: int, buffer: memoryview) -> None:
         partition.read_into(offset, buffer)
-        if written.fingerprint(buffer) != written.fingerprints.get(offset):
+        if written.fingerprint(buffer) != written.pieces[Piece(offset, len(buffer))]:
             bad = None if tree is None else tree.first_bad_block(offset // BLOCK_BYTES, buffer)
-            raise ImageError(_words_for_other_bytes(written, offset, len(buffer), bad))
+            raise PartitionError(_words_for_other_bytes(written, offset, len(buffer), bad))
 
     partition.forget_cached()
-    _work_through(written.length_bytes, compare, advance)
+    _work_through(sorted(written.pieces), compare, advance)
 
 
 def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int | None) -> str:
@@ -265,19 +296,24 @@ def _words_for_other_bytes(written: Written, offset: int, length: int, bad: int 
 
 
 def _work_through(
-    length_bytes: int, work: Work, advance: Callable[[int], None] = lambda _count: None
+    pieces: Iterable[Piece], work: Work, advance: Callable[[int], None] = lambda _count: None
 ) -> None:
-    """Work on a partition's first bytes, piece by piece, each in an empty buffer of its length.
+    """Work on pieces of a partition, each in an empty buffer of its length.
 
     Raises:
         Exception: what the work at the lowest offset raised, if any did.
     """
     with BlockWorkers(work) as workers:
-        for offset in range(0, length_bytes, BUFFER_BYTES):
-            buffer = workers.take()[: length_bytes - offset]
-            workers.hand_over(offset, buffer)
-            advance(len(buffer))
+        for piece in pieces:
+            workers.hand_over(piece.offset_bytes, workers.take()[: piece.length_bytes])
+            advance(piece.length_bytes)
         workers.finish()
+
+
+def _pieces(length_bytes: int) -> Iterator[Piece]:
+    """Cut the beginning of a partition into pieces, each of a buffer's length but the last."""
+    for offset in range(0, length_bytes, BUFFER_BYTES):
+        yield Piece(offset, min(BUFFER_BYTES, length_bytes - offset))
 
 
 def content_digest(partition: OpenPartition, length_bytes: int) -> str:
@@ -288,9 +324,9 @@ def content_digest(partition: OpenPartition, length_bytes: int) -> str:
     """
     digest = hashlib.sha256()
     buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-    for offset in range(0, length_bytes, BUFFER_BYTES):
-        data = buffer[: length_bytes - offset]
-        partition.read_into(offset, data)
+    for piece in _pieces(length_bytes):
+        data = buffer[: piece.length_bytes]
+        partition.read_into(piece.offset_bytes, data)
         digest.update(data)
     return digest.hexdigest()
 
@@ -310,7 +346,7 @@ def find_bad_block(partition: OpenPartition, tree: TreeReader) -> int | None:
             raise _BadBlock(bad)
 
     try:
-        _work_through(tree.superblock.data_bytes, check)
+        _work_through(_pieces(tree.superblock.data_bytes), check)
     except _BadBlock as found:
         return found.number
     return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from updog.durable import make_directory
 from updog.errors import Locked, UpdogError
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -54,7 +55,7 @@ def find_holder(path: Path) -> int | None:
 
 def _open(path: Path) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         # O_NONBLOCK: else the wrong kind of file could hold the run up.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o644)

@@ -94,7 +94,12 @@ def _renderer(log_format: LogFormat, journal_socket: Path) -> structlog.typing.P
         case LogFormat.JOURNAL:
             return _Journal(journal_socket)
         case _:
-            return _render_over_bar if sys.stderr.isatty() else _render_for_people
+            return _render_over_bar if is_watched() else _render_for_people
+
+
+def is_watched() -> bool:
+    """Tell whether somebody watches at a terminal on which a line can be drawn anew."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 _CLEAR_LINE: Final = "\r\x1b[K"

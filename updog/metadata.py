@@ -57,7 +57,7 @@ from updog.names import is_target_name, printable, quoted
 from updog.proof import RoleVersions, Target, Trusted, as_target, prove, read_versions
 from updog.transport import Transport, public_url, together
 
-__all__ = ["Repository", "RoleVersions", "Target", "read_versions"]
+__all__ = ["Repository", "RoleVersions", "Target", "read_versions", "verified"]
 
 _METADATA_DEADLINE_SECONDS = 300
 """For one metadata file; the largest that is accepted holds 5 MB."""
@@ -236,7 +236,7 @@ class Repository:
 
     def _stream_from(self, urls: Sequence[str], target: Target) -> Generator[bytes, None, None]:
         chunks = self._transport.stream(urls, length=target.length, on_failure=self._note_failure)
-        return _verified(chunks, target, source=public_url(urls[0]))
+        return verified(chunks, target, source=public_url(urls[0]))
 
     def save(self, target: Target, path: Path) -> None:
         """Stream a target into a file, which is there at the end, verified and flushed, or not.
@@ -513,10 +513,19 @@ def _together(failures: Sequence[UpdogError], urls: Sequence[str]) -> UpdogError
     return kind(texts.pop() if len(texts) == 1 else "; ".join(_words(failures, urls)))
 
 
-def _verified(
+def verified(
     chunks: Iterable[bytes], target: Target, *, source: str
 ) -> Generator[bytes, None, None]:
-    """Pass bytes on, and refuse the end unless they were all, and only, what was signed."""
+    """Pass a target's bytes on, and refuse the end unless they were all, and only, those signed.
+
+    Args:
+        chunks: The bytes, from wherever.
+        target: What was signed.
+        source: Where they come from, for the message.
+
+    Raises:
+        ImageError: They are not those that were signed.
+    """
     digests = {algorithm: hashlib.new(algorithm) for algorithm in target.digests}
     received = 0
     for chunk in chunks:

@@ -21,10 +21,12 @@ from signpost.disk import Window
 from updog.errors import PartitionError
 
 _ALIGNMENT: Final = 4096
-"""Of positions, lengths and addresses that may go past the cache, whatever the sector size."""
+"""Of positions, lengths and addresses that may go past the cache, whatever the sector size; and the
+least that the cache holds."""
+
+_IN_USE: Final = "it is mounted, or another program holds it; unmount it, or end that program"
 
 _FLUSH_EVERY_BYTES: Final = 32 << 20
-_PAGE: Final = 4096
 
 
 class OpenPartition:
@@ -75,8 +77,9 @@ class OpenPartition:
 
     def forget_cached(self) -> None:
         """Drop the flushed pages from the cache, so that reading asks the medium."""
-        start = self.window.offset_bytes // _PAGE * _PAGE
-        end = self.window.offset_bytes + self.window.length_bytes
+        # The kernel keeps pages that the range covers in part.
+        start = self.window.offset_bytes // _ALIGNMENT * _ALIGNMENT
+        end = -(-(self.window.offset_bytes + self.window.length_bytes) // _ALIGNMENT) * _ALIGNMENT
         with suppress(OSError):  # advice: without it, less is proven but nothing is wrong
             os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
 
@@ -113,14 +116,17 @@ class OpenPartition:
 
     def _pass_cache(self, transfer: "_Transfer", data: memoryview, position: int) -> bool:
         """Write or read past the cache, and tell whether the device lets us."""
+        direct = self._direct
+        if direct is None:
+            return False
         try:
-            if self._direct is not None:
-                transfer(self._direct, data, position)
+            transfer(direct, data, position)
         except OSError as err:
             if err.errno != errno.EINVAL:
                 raise
             self._direct = None
-        return self._direct is not None
+            return False
+        return True
 
     def _is_flush_due(self, count: int) -> bool:
         with self._counting:
@@ -228,6 +234,16 @@ def _open(window: Window, mode: int) -> int:
         # can be mounted; all of a set are open at once, and only the first could be exclusive.
         is_node = stat.S_ISBLK(kind) and window.offset_bytes == 0
         exclusive = os.O_EXCL if mode == os.O_RDWR and is_node else 0
-        return os.open(window.path, mode | exclusive | os.O_CLOEXEC)
+        descriptor = os.open(window.path, mode | exclusive | os.O_CLOEXEC)
     except OSError as err:
-        raise PartitionError(f"cannot open {describe(window)}: {err.strerror}") from err
+        why = _IN_USE if err.errno == errno.EBUSY else err.strerror
+        raise PartitionError(f"cannot open {describe(window)}: {why}") from err
+    found = os.fstat(descriptor).st_rdev
+    if window.device not in (None, found):
+        os.close(descriptor)
+        what = f"device {os.major(found)}:{os.minor(found)}" if found else "a file"
+        raise PartitionError(
+            f"cannot open {describe(window)}: {what} is in the place of the partition, which is "
+            f"device {os.major(window.device)}:{os.minor(window.device)}"
+        )
+    return descriptor

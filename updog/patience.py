@@ -11,7 +11,6 @@ from updog.answers import Broken, Refused, Wanted
 PROGRESS_BYTES = 64 << 10
 """An attempt that brought this much was worth it: failures are counted anew."""
 
-
 MOST_PIECE_BYTES = 1 << 20
 """The most to read at once."""
 

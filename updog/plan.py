@@ -1,24 +1,35 @@
 """What an update will do, checked while both sets are still untouched.
 
 Decides whether an update can be installed at all: targets, sizes, partitions, boot flags,
-migrations. Refuses early whatever can be refused early; writes nothing.
+migrations, room for what is noted and kept. Refuses early whatever can be refused early; writes
+nothing.
 """
 
-from collections.abc import Mapping
-from contextlib import closing
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from signpost import disk as boot_disk
 from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.sets import PartitionSet, SetName, Sets
 from updog import migrations
-from updog.errors import PartitionError
+from updog.errors import ImageError, PartitionError, UpdogError
 from updog.install import Role
 from updog.machine import Machine
-from updog.manifest import Images, Manifest, Update
+from updog.manifest import MANIFEST, Images, Manifest, Update
 from updog.metadata import Repository, Target
 from updog.partition import describe
+from updog.stream import check_beginning
+from updog.units import size
+
+_NOTES_BYTES: Final = 16 << 10
+"""What the events of one update take at most, each in blocks of its own."""
+
+_PROOF_BYTES: Final = 64 << 10
+"""What is kept with migrations to prove them: metadata, commonly a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +65,7 @@ def plan(machine: Machine, repository: Repository, manifest: Manifest, update: U
     for role in Role:
         _refuse_too_large(targets[role], windows[role], role)
     chain = migrations.find_chain(manifest, running=machine.host.version, goal=update.version)
-    for name in chain:
-        repository.target(name)
+    _require_room(machine, repository, chain)
     return Plan(
         update=update,
         sets=found.sets,
@@ -66,15 +76,45 @@ def plan(machine: Machine, repository: Repository, manifest: Manifest, update: U
     )
 
 
+def _require_room(machine: Machine, repository: Repository, chain: Sequence[str]) -> None:
+    """Refuse what would end in the middle for want of room: history or migrations."""
+    paths = machine.config.paths
+    _require_free(paths.state, _NOTES_BYTES, what="the history")
+    names = dict.fromkeys((MANIFEST, *chain)) if chain else {}
+    needed = sum(repository.target(name).length for name in names)
+    if needed:
+        _require_free(paths.migrations, needed + _PROOF_BYTES, what="the migrations")
+
+
+def _require_free(directory: Path, needed_bytes: int, *, what: str) -> None:
+    status = os.statvfs(next(each for each in (directory, *directory.parents) if each.exists()))
+    free = status.f_bavail * status.f_frsize
+    if status.f_blocks and free < needed_bytes:  # some file systems do not tell their size
+        raise UpdogError(
+            f"cannot keep {what} in {directory}: {size(free)} are free there, {size(needed_bytes)} "
+            "are needed (both sets are untouched); make room, then run the command again"
+        )
+
+
 def require_images(planned: Plan, repository: Repository) -> None:
-    """Fetch the beginning of every image: one that is not there is found out before it is needed.
+    """Fetch the beginning of every image: one that is of no use is found out before it is needed.
 
     Raises:
+        ImageError: an image cannot be decompressed.
         TransportError: an image cannot be fetched.
     """
     for target in planned.targets.values():
-        with closing(repository.stream(target)) as chunks:
-            next(chunks, None)
+
+        def check(chunks: Iterator[bytes], name: str = target.name) -> None:
+            check_beginning(name, next(chunks, b""))
+
+        try:
+            repository.deliver(target, check)
+        except ImageError as err:
+            raise ImageError(
+                f"{err} (both sets are untouched); run the command again once the publisher has "
+                "mended it"
+            ) from err
 
 
 def windows_of(found: BootDisk, one: PartitionSet) -> dict[Role, Window]:
@@ -101,5 +141,6 @@ def _refuse_too_large(target: Target, window: Window, role: Role) -> None:
     if needed is not None and needed > window.length_bytes:
         raise PartitionError(
             f"cannot write the {role} image to {describe(window)}: the partition holds "
-            f"{window.length_bytes} bytes, the image needs {needed} (both sets are untouched)"
+            f"{window.length_bytes} bytes, the image needs {needed} (both sets are untouched). "
+            "Only a smaller image can be installed here"
         )

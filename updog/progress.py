@@ -18,6 +18,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
+from updog.log import is_watched
 from updog.units import SIZES, size
 
 Advance = Callable[[int], None]
@@ -84,14 +85,19 @@ class Progress:
 
     @contextmanager
     def fetching(self, name: str, length: int) -> Iterator[Advance]:
-        """Follow one image on its way."""
+        """Follow one image on its way; what came of one that fails is to be fetched once more."""
+        before = self._all_done
         with self._phase(name, length, rest=lambda: self._all_length - self._all_done) as advance:
 
             def fetched(count: int) -> None:
                 self._all_done += count
                 advance(count)
 
-            yield fetched
+            try:
+                yield fetched
+            except BaseException:
+                self._all_done = before
+                raise
 
     @contextmanager
     def verifying(self, length: int) -> Iterator[Advance]:
@@ -172,8 +178,14 @@ class Bar:
 
     def show(self, position: Position) -> None:
         """Draw the line anew, in place of the old one."""
-        sys.stderr.write(f"\r{bar_line(position)}\x1b[K")
+        sys.stderr.write(f"\r{bar_line(position)[: self._columns() - 1]}\x1b[K")
         sys.stderr.flush()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+        except OSError:
+            return _COLUMNS
 
     def end(self) -> None:
         """Leave the line to the log."""
@@ -181,11 +193,13 @@ class Bar:
         sys.stderr.flush()
 
 
+_COLUMNS: Final = 80
 _BAR_WIDTH: Final = 20
+_MOST_SECONDS: Final = 99 * 3600
 
 
 def bar_line(position: Position) -> str:
-    """Return how far it is, in fewer than 80 columns.
+    """Return how far it is, as a rule in fewer than 80 columns.
 
     `root   [#############-------] 168/241 MiB  118 MiB/s  0:00:01  total 70 %`
     """
@@ -196,7 +210,7 @@ def bar_line(position: Position) -> str:
     if position.bytes_per_second is not None:
         parts.append(f"{size(position.bytes_per_second)}/s")
     if position.seconds_left is not None:
-        parts.append(str(timedelta(seconds=int(position.seconds_left))))
+        parts.append(_time_left(position.seconds_left))
     if position.all_length:
         parts.append(f"total {100 * position.all_done // position.all_length} %")
     return "  ".join(parts)
@@ -207,6 +221,10 @@ def _amount(done: int, length: int) -> str:
     total, unit = size(length).split()
     digits = 1 if "." in total else 0
     return f"{done / SIZES[unit]:.{digits}f}/{total} {unit}"
+
+
+def _time_left(seconds: float) -> str:
+    return str(timedelta(seconds=int(min(seconds, _MOST_SECONDS))))
 
 
 class JsonLines:
@@ -251,7 +269,7 @@ class SystemdStatus:
         verb = "reading back" if position.phase == "verify" else f"fetching {position.phase}"
         words = f"{verb}, {_amount(position.done, position.length)}"
         if position.seconds_left is not None:
-            words += f", {timedelta(seconds=int(position.seconds_left))} left"
+            words += f", {_time_left(position.seconds_left)} left"
         self._tell(words)
 
     def end(self) -> None:
@@ -280,7 +298,7 @@ def choose_displays(mode: ProgressMode) -> Sequence[Display]:
     displays: list[Display] = []
     if mode is ProgressMode.JSON:
         displays.append(JsonLines())
-    elif mode is ProgressMode.AUTO and sys.stderr.isatty():
+    elif mode is ProgressMode.AUTO and is_watched():
         displays.append(Bar())
     if address := os.environ.get("NOTIFY_SOCKET"):
         displays.append(SystemdStatus(address))

@@ -6,9 +6,12 @@ a stream is always read to its end.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from updog.codec import Damaged, Decoder, open_decoder
 from updog.errors import ImageError
+
+_SCRATCH_BYTES: Final = 64 << 10
 
 TakeBuffer = Callable[[], memoryview]
 """`take()` returns an empty buffer to be filled; always of the same length, in bytes."""
@@ -54,6 +57,22 @@ def decompress(
         yield buffer[:filled]
 
 
+def check_beginning(name: str, chunk: bytes) -> None:
+    """Refuse what shows by its first bytes that it cannot be decompressed.
+
+    Raises:
+        ImageError: the name or the bytes are of no kind that is known, or memory is asked for that
+            no image gets.
+    """
+    decoder, scratch = open_decoder(name), memoryview(bytearray(_SCRATCH_BYTES))
+    at = 0
+    while at < len(chunk) and not decoder.is_at_end:
+        taken, made = _decode(decoder, chunk, at, scratch, name)
+        at += taken
+        if made == len(scratch) or not taken:
+            return
+
+
 def _refuse_bytes_behind(decoder: Decoder, count: int, name: str) -> None:
     if decoder.is_at_end and count:
         raise ImageError(f"{name}: there are bytes behind the end of the compressed image")
@@ -65,4 +84,4 @@ def _decode(
     try:
         return decoder.decode(source, start, target)
     except Damaged as err:
-        raise ImageError(f"{name}: the compressed image is damaged: {err}") from err
+        raise ImageError(f"{name}: the compressed image {err}") from err

@@ -122,6 +122,7 @@ class Transport:
         url: str | Sequence[str],
         *,
         length: int | None = None,
+        offset: int = 0,
         deadline_seconds: float | None = None,
         on_failure: Callable[[str], None] = lambda _url: None,
     ) -> Generator[bytes, None, None]:
@@ -131,6 +132,7 @@ class Transport:
             url: Of scheme https, http or file; or several of the same file. When one of them has
                 failed for good, the next goes on where it ended.
             length: What the file must hold, in bytes, if it is known.
+            offset: How many of its bytes are here already: those that follow are fetched.
             deadline_seconds: Less patience than the limits' for this file, by each address.
             on_failure: Is told each address that has failed for good.
 
@@ -139,7 +141,6 @@ class Transport:
                 address and its reason.
         """
         patience = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
-        offset = 0
         failures: list[TransportError] = []
         for each in (url,) if isinstance(url, str) else url:
             if failures:

@@ -21,11 +21,12 @@ from signpost import disk as boot_disk
 from signpost import state as boot_state
 from signpost.disk import BootDisk, Window
 from signpost.errors import SignpostError
+from signpost.flags import CLEARED
 from signpost.sets import SetName
 from signpost.state import BootState
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
-from updog.errors import PartitionError, UpdogError
+from updog.errors import ImageError, PartitionError, UpdogError
 from updog.health_file import forget_health
 from updog.history import (
     Content,
@@ -42,7 +43,6 @@ from updog.install import (
     Role,
     Written,
     check_image,
-    content_digest,
     open_tree,
     prove,
     write_image,
@@ -50,10 +50,11 @@ from updog.install import (
 from updog.machine import Machine, unrecorded
 from updog.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from updog.metadata import Repository, Target
-from updog.partition import OpenPartition, describe, open_for_reading, open_for_writing
+from updog.partition import OpenPartition, describe, open_for_writing
 from updog.plan import Plan, require_images
 from updog.progress import Advance, Progress
 from updog.units import duration, size
+from updog.verification import verify_set
 from updog.verity import TreeReader
 
 _log = structlog.get_logger()
@@ -225,13 +226,13 @@ def install(
         _keep_migrations(machine, repository, planned)
         return Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
     _log_plan(machine, planned)
-    require_images(planned, repository)
-    machine.history.append(
-        _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
-    )
     started = time.monotonic()
-    try:
-        with _opened(planned.windows) as partitions:
+    with _opened(planned.windows) as partitions:
+        require_images(planned, repository)
+        with _telling_of_failures(machine, planned):
+            machine.history.append(
+                _event(EventKind.STARTED, planned, running=machine.host.version, by_hand=by_hand)
+            )
             _clear(machine, planned)
             with _telling_what_is_left(planned):
                 forget_health(machine.config.paths.state, planned.inactive)
@@ -241,9 +242,6 @@ def install(
                     planned=planned, repository=repository, partitions=partitions, progress=progress
                 ).run()
             _mark_valid(machine, planned)
-    except (UpdogError, SignpostError) as err:
-        _record_failure(machine, planned, err)
-        raise
     installed = Installed(
         version=planned.update.version,
         set=planned.inactive,
@@ -264,7 +262,8 @@ def _stands_already(machine: Machine, planned: Plan) -> bool:
         return False
     if known_version(machine.history.events(), state, planned.inactive) != planned.update.version:
         return False
-    if not all(_holds(planned.windows[role], planned.targets[role]) for role in Role):
+    findings = verify_set(planned.windows, _signed_contents(planned))
+    if not all(finding.is_proven for finding in findings):
         return False
     _log.info(
         "staged",
@@ -281,10 +280,13 @@ def _note_found(machine: Machine, planned: Plan) -> None:
     if staged_version(machine.history.events(), state, planned.inactive) is not None:
         return
     found = Installed(version=planned.update.version, set=planned.inactive, bytes=0, seconds=0)
-    contents = {role: _signed(planned.targets[role]) for role in (Role.HASH, Role.BOOT)}
-    _record_installed(
-        machine, planned, found, {role: each for role, each in contents.items() if each}
-    )
+    _record_installed(machine, planned, found, _signed_contents(planned))
+
+
+def _signed_contents(planned: Plan) -> dict[str, Content]:
+    """Return what belongs into the partitions of hash and boot, of the root its tree tells."""
+    signed = {role: _signed(planned.targets[role]) for role in (Role.HASH, Role.BOOT)}
+    return {role: content for role, content in signed.items() if content}
 
 
 def _signed(target: Target) -> Content | None:
@@ -295,17 +297,46 @@ def _signed(target: Target) -> Content | None:
     return Content(length=length, sha256=sha256)
 
 
-def _holds(window: Window, target: Target) -> bool:
-    """Whether a partition holds what a target unpacks to, as far as the publisher signed that."""
-    signed = _signed(target)
-    if signed is None:
-        return False
+@contextmanager
+def _telling_of_failures(machine: Machine, planned: Plan) -> Iterator[None]:
+    """Note a failure, and an interruption outside of the steps that tell what they leave."""
+    before = _state(machine)
     try:
-        with open_for_reading(window) as partition:
-            partition.forget_cached()
-            return content_digest(partition, signed.length) == signed.sha256
-    except PartitionError:  # what cannot be read is written anew
-        return False
+        yield
+    except KeyboardInterrupt as err:
+        failure = UpdogError(_words_for_interruption(planned, before, _state(machine)))
+        _record_failure(machine, planned, failure)
+        raise failure from err
+    except (UpdogError, SignpostError) as err:
+        _record_failure(machine, planned, err)
+        raise
+
+
+def _words_for_interruption(
+    planned: Plan, before: BootState | None, state: BootState | None
+) -> str:
+    version, name = planned.update.version, planned.inactive
+    stopped = f"update to {version} stopped: interrupted"
+    if state is None:
+        return (
+            f"{stopped}. `signpost status` says what boots; set {name.other} is untouched. Run the "
+            "command again"
+        )
+    if state.flags[name] == CLEARED:
+        return f"{stopped}. {_cleared(name)}"
+    if state == before:
+        return (
+            f"{stopped}. As the disk reads now, the old flags count, and no partition was written. "
+            "Run the command again"
+        )
+    return words_for_marking(version, name, state, "interrupted")
+
+
+def _cleared(name: SetName) -> str:
+    return (
+        f"Set {name} is cleared and will not boot; set {name.other} is untouched. Run the command "
+        "again to start over"
+    )
 
 
 def _clear(machine: Machine, planned: Plan) -> None:
@@ -370,23 +401,40 @@ def _log_plan(machine: Machine, planned: Plan) -> None:
 def _opened(windows: Mapping[Role, Window]) -> Iterator[dict[Role, OpenPartition]]:
     """Open all partitions of a set for this process alone, before anything is cleared."""
     with ExitStack() as stack:
-        yield {
-            role: stack.enter_context(open_for_writing(window)) for role, window in windows.items()
-        }
+        try:
+            partitions = {
+                role: stack.enter_context(open_for_writing(window))
+                for role, window in windows.items()
+            }
+        except PartitionError as err:
+            raise UpdogError(
+                f"{err} (both sets are untouched). Once that is mended, run the command again"
+            ) from err
+        yield partitions
 
 
 @contextmanager
 def _telling_what_is_left(planned: Plan) -> Iterator[None]:
     """Add to an error the state that it leaves."""
-    inactive, active = planned.inactive, planned.inactive.other
     try:
         yield
-    except (UpdogError, SignpostError, KeyboardInterrupt) as err:
-        why = str(err) or "interrupted"
+    # The last two come of too little memory.
+    except (UpdogError, SignpostError, KeyboardInterrupt, MemoryError, OSError) as err:
         raise UpdogError(
-            f"update to {planned.update.version} stopped: {why}. Set {inactive} is cleared and "
-            f"will not boot; set {active} is untouched. Run the command again to start over"
+            f"update to {planned.update.version} stopped: {_why(err)}. {_cleared(planned.inactive)}"
         ) from err
+
+
+def _why(err: BaseException) -> str:
+    match err:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case MemoryError():
+            return "there is not enough memory"
+        case OSError():
+            return err.strerror or str(err)
+        case _:
+            return str(err)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,14 +457,17 @@ class _Installation:
         """
         self.progress.expect(self.planned.download_bytes)
         hashes = self._write(Role.HASH, tree=None)
-        tree = open_tree(hashes, self.partitions[Role.HASH])
-        root = self._write(Role.ROOT, tree=tree)
+        with self._doubting_the_medium(hashes):
+            tree = open_tree(hashes, self.partitions[Role.HASH])
+        root = self._write(Role.ROOT, tree=tree, hashes=hashes)
         boot = self._write(Role.BOOT, tree=None)
+        started = time.monotonic()
         self._prove((hashes, root, boot), tree)
         _log.info(
             "verify",
             summary=f"set {self.planned.inactive} read back: hash, root, boot are what was signed",
             set=self.planned.inactive,
+            seconds=round(time.monotonic() - started, 3),
         )
         return {
             written.role: Content(length=written.length_bytes, sha256=written.sha256)
@@ -424,18 +475,37 @@ class _Installation:
             if written.sha256 is not None
         }
 
+    @contextmanager
+    def _doubting_the_medium(self, hashes: Written | None) -> Iterator[None]:
+        """Blame no image, nor its mirror, for a tree that the medium does not give back as written.
+
+        Raises:
+            PartitionError: the medium is to blame.
+        """
+        try:
+            yield
+        except ImageError:
+            if hashes is not None:
+                prove(hashes, self.partitions[Role.HASH], tree=None)
+            raise
+
     def _prove(self, images: Sequence[Written], tree: TreeReader) -> None:
         with self.progress.verifying(sum(written.length_bytes for written in images)) as advance:
             for written in images:
                 own = tree if written.role is Role.ROOT else None
                 prove(written, self.partitions[written.role], tree=own, advance=advance)
 
-    def _write(self, role: Role, *, tree: TreeReader | None) -> Written:
+    def _write(
+        self, role: Role, *, tree: TreeReader | None, hashes: Written | None = None
+    ) -> Written:
         target, partition = self.planned.targets[role], self.partitions[role]
         started = time.monotonic()
 
         def write(chunks: Iterator[bytes]) -> Written:
-            with self.progress.fetching(role, target.length) as advance:
+            with (
+                self.progress.fetching(role, target.length) as advance,
+                self._doubting_the_medium(hashes),
+            ):
                 return write_image(_image(role, target, chunks, advance), partition, tree=tree)
 
         written = self.repository.deliver(target, write)
@@ -560,9 +630,10 @@ def _record_installed(
     )
     try:
         machine.history.append(event)
-    except UpdogError as err:
+    except (UpdogError, KeyboardInterrupt) as err:
+        why = str(err) or "interrupted"
         raise UpdogError(
-            f"{err}. {installed.version} stands in set {installed.set}, marked valid but not "
+            f"{why}. {installed.version} stands in set {installed.set}, marked valid but not "
             f"activated; set {installed.set.other} is untouched. Once the history can be written, "
             "run the command again to go on"
         ) from err

@@ -30,6 +30,11 @@ class Finding:
     fault: str | None
     proof: str | None
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether it holds what it was compared with."""
+        return self.proof is not None and self.fault is None
+
 
 def verify_set(
     windows: Mapping[Role, Window], contents: Mapping[str, Content]

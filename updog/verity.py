@@ -239,6 +239,8 @@ class TreeReader:
         if known != blocks:
             position = self._offsets[level] + blocks[0] * BLOCK_BYTES
             data = self._read(position, len(blocks) * BLOCK_BYTES)
+            if len(data) != len(blocks) * BLOCK_BYTES:
+                raise ImageError(f"the hash tree ends before its byte {position + len(data) + 1}")
             found, vouched = self._hasher.digests(data), self._vouched(level, blocks)
             if found != vouched:
                 bad = blocks[_first_difference(found, vouched)]

@@ -52,8 +52,12 @@ class Watchdog:
             self._has_bitten = False
             self._due = time.monotonic() + seconds
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as err:
+                    raise MemoryError("cannot start a thread") from err
+                self._thread = thread  # not one that could not be started: nobody can join it
             elif self._due < self._wakes_at:
                 self._changed.notify()
 

@@ -16,10 +16,75 @@ from signpost.errors import SignpostError
 from updog.errors import UpdogError
 
 _COMMANDS: Final = {
+    "key": LazyCommand(
+        module="repo_tools.key.group",
+        attribute="key",
+        summary="Private keys as files, and which keys there are.",
+    ),
+    "root": LazyCommand(
+        module="repo_tools.root.group",
+        attribute="root",
+        summary="Who may sign what: keys, thresholds, expiry, and their ceremony.",
+    ),
+    "release": LazyCommand(
+        module="repo_tools.release.group",
+        attribute="release",
+        summary="What is offered to machines: add, withdraw, list.",
+    ),
+    "migrations": LazyCommand(
+        module="repo_tools.migrations.group",
+        attribute="migrations",
+        summary="What runs on a machine between two versions.",
+    ),
+    "max-version": LazyCommand(
+        module="repo_tools.max_version.group",
+        attribute="max_version",
+        summary="How far up machines may go.",
+    ),
+    "waves": LazyCommand(
+        module="repo_tools.waves.group",
+        attribute="waves",
+        summary="Rollouts: set, show, pause, resume, accelerate.",
+    ),
+    "publish": LazyCommand(
+        module="repo_tools.publish",
+        attribute="command",
+        summary="Make the draft public.",
+    ),
+    "refresh": LazyCommand(
+        module="repo_tools.refresh",
+        attribute="command",
+        summary="Sign anew what is about to expire; for a timer.",
+    ),
+    "check-expirations": LazyCommand(
+        module="repo_tools.check_expirations",
+        attribute="command",
+        summary="Fail if metadata expires soon; for a monitor.",
+    ),
+    "image": LazyCommand(
+        module="repo_tools.image.group",
+        attribute="image",
+        summary="Make root, hash and boot images and whole disks; look into them.",
+    ),
     "playground": LazyCommand(
         module="repo_tools.playground.group",
         attribute="playground",
         summary="A machine made of files, with a publisher, to try updates on.",
+    ),
+    "clone": LazyCommand(
+        module="repo_tools.clone",
+        attribute="clone",
+        summary="Mirror a repository.",
+    ),
+    "export": LazyCommand(
+        module="repo_tools.export",
+        attribute="export",
+        summary="Put a repository, or one machine's part of it, into one file.",
+    ),
+    "import": LazyCommand(
+        module="repo_tools.importing",
+        attribute="import_",
+        summary="Take a repository out of such a file.",
     ),
     "serve": LazyCommand(
         module="repo_tools.serve",
@@ -30,6 +95,11 @@ _COMMANDS: Final = {
         module="repo_tools.simulate",
         attribute="simulate",
         summary="Play a rollout over a fleet before it starts.",
+    ),
+    "validate": LazyCommand(
+        module="repo_tools.validate",
+        attribute="validate",
+        summary="Walk a repository as a client would, and say what is wrong.",
     ),
 }
 

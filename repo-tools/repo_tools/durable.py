@@ -5,6 +5,7 @@ directory flushed, so that a reader sees the old bytes or the new and a power cu
 """
 
 import os
+import secrets
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".partial"
@@ -24,6 +25,25 @@ def place_durably(temporary: Path, path: Path) -> None:
     """Give a finished file its final name on the same disk, flushing both file and name."""
     _flush(temporary)
     temporary.replace(path)
+    _flush(path.parent)
+
+
+def create_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Make a file that is not there yet, atomically and flushed to the disk.
+
+    Raises:
+        FileExistsError: it is there; it stays as it is.
+    """
+    # A name of its own: two who make the same file at once must not give it each other's content.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
+        _flush(temporary)
+        # Unlike a rename, a link never takes the place of a file.
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _flush(path.parent)
 
 

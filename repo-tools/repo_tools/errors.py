@@ -13,5 +13,9 @@ class CommandLineError(RepoToolsError):
     """A kernel command line vouches for no root image: a booting machine would panic here."""
 
 
+class VouchingError(RepoToolsError):
+    """A root or hash image is not what the boot image vouches for: a machine would panic here."""
+
+
 class AddressInUseError(RepoToolsError):
     """Another program listens where the server should: the caller may know another port."""

@@ -75,6 +75,26 @@ def plan(disk_mib: int) -> tuple[PlannedPartition, ...]:
     )
 
 
+def refuse_oversized(images: Mapping[str, Path], disk_mib: int) -> None:
+    """Refuse images that do not fit the partitions of a set.
+
+    Args:
+        images: by the role of their partition: boot, root, hash.
+        disk_mib: the size of the disk, in MiB.
+
+    Raises:
+        RepoToolsError: one is too large, or the disk too small to have sets.
+    """
+    sizes = {partition.label: partition.size_mib * MEBIBYTE for partition in plan(disk_mib)}
+    for role, image in images.items():
+        length, room = image.stat().st_size, sizes[f"BOTTLEROCKET-{role.upper()}-A"]
+        if length > room:
+            raise RepoToolsError(
+                f"the {role} image has {length} bytes, its partition on a disk of {disk_mib} MiB "
+                f"only {room}: choose a larger disk or a smaller tree"
+            )
+
+
 def create_disk(path: Path, disk_mib: int) -> None:
     """Make a sparse image file with the whole partition table, in its factory state.
 

@@ -22,7 +22,7 @@ _SYSTEM_DIRECTORIES = (
     "/usr/bin",
     "/bin",
 )
-_DEBIAN_PACKAGES = {"mke2fs": "e2fsprogs", "debugfs": "e2fsprogs"}
+_DEBIAN_PACKAGES = {"mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.erofs": "erofs-utils"}
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": ":".join(_SYSTEM_DIRECTORIES), "TZ": "UTC"}
 
 

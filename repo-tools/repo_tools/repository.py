@@ -3,7 +3,9 @@
 Decides the order in which files appear, so that a client that reads meanwhile sees the old
 repository or the new one: target files first, then targets.json, snapshot.json, timestamp.json,
 each whole and flushed before the next (TUF specification 1.0.33, 6.2). What counts as published
-is what timestamp.json leads to; files that an interrupted publish left behind are replaced.
+is what timestamp.json leads to; a publish that fails removes what it had placed before that, and
+what a killed one left behind is replaced by the next. Nothing published is ever removed: a client
+that began to read an old version can read it to its end.
 
 Refuses metadata that its own keys cannot vouch for, and two publishers at once.
 """
@@ -11,14 +13,15 @@ Refuses metadata that its own keys cannot vouch for, and two publishers at once.
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
+from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     Metadata,
@@ -34,16 +37,15 @@ from tuf.repository import Repository
 
 from repo_tools.durable import TEMPORARY_SUFFIX, place_durably, write_durably
 from repo_tools.errors import RepoToolsError
-from repo_tools.keys import KEYS_PER_ROLE, KeyDirectory
+from repo_tools.keys import KEYS_PER_ROLE
+from repo_tools.policy import DEFAULT_LIFETIMES, ONLINE_ROLES
+from repo_tools.signers import sign
 from updog.names import is_target_name
+from updog.stream import decompress
 
-LIFETIMES: Final[Mapping[str, timedelta]] = {
-    Root.type: timedelta(days=365),
-    Targets.type: timedelta(days=90),
-    Snapshot.type: timedelta(days=30),
-    Timestamp.type: timedelta(days=7),
-}
-"""How long each role's metadata stays valid from the moment it is signed."""
+_CHUNK_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 40
+"""No image is larger."""
 
 AnyMetadata: TypeAlias = Metadata[Any]
 """Of a role known at run time only, as in python-tuf's own Repository."""
@@ -54,6 +56,13 @@ _NEW: Final[Mapping[str, Callable[[], Signed]]] = {
     Snapshot.type: Snapshot,
     Timestamp.type: Timestamp,
 }
+
+
+class Signers(Protocol):
+    """Whoever can sign for roles."""
+
+    def signers(self, role: str) -> tuple[Signer, ...]:
+        """Return the signers of one role, none when there are no keys for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +76,7 @@ class StagedTarget:
     custom: Mapping[str, object] = field(default_factory=dict)
 
 
-def create_repository(directory: Path, keys: KeyDirectory, *, now: datetime) -> bytes:
+def create_repository(directory: Path, keys: Signers, *, now: datetime) -> bytes:
     """Make an empty repository and return its first root, the trust anchor of its clients.
 
     Raises:
@@ -78,7 +87,8 @@ def create_repository(directory: Path, keys: KeyDirectory, *, now: datetime) -> 
     for name in ("metadata", "targets"):
         (directory / name).mkdir(parents=True)
     published = PublishedRepository(directory)
-    with _Roles(published, keys=keys, now=now).edit_root() as root:
+    roles = _Roles(published, keys=keys, now=now, lifetimes=DEFAULT_LIFETIMES)
+    with roles.edit_root() as root:
         for role, threshold in KEYS_PER_ROLE.items():
             for signer in keys.signers(role):
                 root.add_key(signer.public_key, role)
@@ -87,18 +97,86 @@ def create_repository(directory: Path, keys: KeyDirectory, *, now: datetime) -> 
 
 
 @contextmanager
-def publishing(directory: Path, keys: KeyDirectory, *, now: datetime) -> Iterator["Publication"]:
+def publishing(
+    directory: Path,
+    keys: Signers,
+    *,
+    now: datetime,
+    lifetimes: Mapping[str, timedelta] = DEFAULT_LIFETIMES,
+) -> Iterator["Publication"]:
     """Collect changes to a repository and publish them together when the block ends well.
+
+    Args:
+        directory: holds the repository.
+        keys: sign for targets, snapshot and timestamp.
+        now: the moment of signing.
+        lifetimes: from signing to expiry, of each role.
 
     Raises:
         RepoToolsError: another publisher is at work, keys are missing, or the repository is broken.
             What clients see is unchanged then.
     """
+    with _held(directory, keys, now=now, lifetimes=lifetimes) as publication:
+        yield publication
+        publication.finish()
+
+
+def refresh(
+    directory: Path,
+    keys: Signers,
+    *,
+    now: datetime,
+    lifetimes: Mapping[str, timedelta],
+    least: Mapping[str, timedelta],
+) -> tuple[str, ...]:
+    """Sign anew what is about to expire, and what the current root no longer vouches for.
+
+    Args:
+        directory: holds the repository.
+        keys: sign for targets, snapshot and timestamp.
+        now: the moment of signing.
+        lifetimes: from signing to expiry, of each role.
+        least: a role that has less than this left is signed anew.
+
+    Returns:
+        The roles that were signed, none when all of them are fresh.
+
+    Raises:
+        RepoToolsError: another publisher is at work, keys are missing, nothing is published yet, or
+            the repository is broken. What clients see is unchanged then.
+    """
+    with _held(directory, keys, now=now, lifetimes=lifetimes) as publication:
+        roles = stale_roles(publication.published, now=now, least=least)
+        if roles:
+            publication.sign(roles)
+    return roles
+
+
+def stale_roles(
+    published: "PublishedRepository", *, now: datetime, least: Mapping[str, timedelta]
+) -> tuple[str, ...]:
+    """Return the roles that are to be signed anew, each along with those that vouch for it.
+
+    Raises:
+        RepoToolsError: nothing is published yet.
+    """
+    _ = published.timestamp_expires
+    for number, role in enumerate(ONLINE_ROLES):
+        left = published.roles[role].signed.expires - now
+        if left < least[role] or not published.is_vouched_for(role):
+            return ONLINE_ROLES[number:]
+    return ()
+
+
+@contextmanager
+def _held(
+    directory: Path, keys: Signers, *, now: datetime, lifetimes: Mapping[str, timedelta]
+) -> Iterator["Publication"]:
+    """Hold a repository against other publishers without publishing anything at the end."""
     with _locked(directory):
-        publication = Publication(directory, keys=keys, now=now)
+        publication = Publication(directory, keys=keys, now=now, lifetimes=lifetimes)
         try:
             yield publication
-            publication.finish()
         finally:
             publication.discard_leftovers()
 
@@ -140,15 +218,50 @@ class PublishedRepository:
             raise RepoToolsError(f"nothing is published in {self._metadata.parent} yet")
         return cast("datetime", self.roles[Timestamp.type].signed.expires)
 
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """The version of each role."""
+        return {role: metadata.signed.version for role, metadata in self.roles.items()}
+
+    def find(self, name: str) -> TargetFile | None:
+        """Return what is signed of a target, None when there is no such target."""
+        if Targets.type not in self.roles:
+            return None
+        return cast("TargetFile | None", self.roles[Targets.type].signed.targets.get(name))
+
+    def custom(self, name: str) -> Mapping[str, Any]:
+        """Return the facts that were signed along with a target."""
+        target = self.find(name)
+        return (target.custom if target else None) or {}
+
+    def uncompressed_sha256(self, name: str) -> str | None:
+        """Return the digest of what a target unpacks to, None when there is no such target.
+
+        Raises:
+            RepoToolsError: it cannot be unpacked.
+        """
+        target = self.find(name)
+        if target is None:
+            return None
+        signed = _uncompressed_sha256(target.custom or {})
+        return signed or _unpacked_sha256(self.target_path(name, target.hashes["sha256"]), name)
+
+    def is_vouched_for(self, role: str) -> bool:
+        """Tell whether the current root's keys have signed a role as they must."""
+        root, metadata = self.roles[Root.type].signed, self.roles[role]
+        try:
+            root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except (UnsignedMetadataError, ValueError):
+            return False
+        return True
+
     def read(self, name: str) -> bytes | None:
         """Return the content of a small target, None when there is no such target.
 
         Raises:
             RepoToolsError: it is not what was signed.
         """
-        if Targets.type not in self.roles:
-            return None
-        target = self.roles[Targets.type].signed.targets.get(name)
+        target = self.find(name)
         if target is None:
             return None
         path = self.target_path(name, target.hashes["sha256"])
@@ -194,18 +307,39 @@ class PublishedRepository:
 class Publication:
     """Targets that will be published together; made by `publishing`."""
 
-    def __init__(self, directory: Path, *, keys: KeyDirectory, now: datetime) -> None:
-        self._targets = directory / "targets"
-        self._published = PublishedRepository(directory)
-        self._roles = _Roles(self._published, keys=keys, now=now)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keys: Signers,
+        now: datetime,
+        lifetimes: Mapping[str, timedelta],
+    ) -> None:
+        self._directory = directory
+        self._now = now
+        self.published = PublishedRepository(directory)
+        """What clients are offered meanwhile."""
+        self._roles = _Roles(
+            PublishedRepository(directory), keys=keys, now=now, lifetimes=lifetimes
+        )
         self._staged: dict[str, StagedTarget] = {}
+        self._placed: list[Path] = []
         self.discard_leftovers()
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a small target as it will be, None when there is no such target."""
         if name in self._staged:
             return self._staged[name].path.read_bytes()
-        return self._published.read(name)
+        return self.published.read(name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there will be a target of this name."""
+        return name in self._staged or self.published.find(name) is not None
+
+    def holds(self, name: str, *, uncompressed_sha256: str) -> bool:
+        """Tell whether a target is published already that unpacks to these bytes."""
+        custom = self.published.custom(name)
+        return _uncompressed_sha256(custom) == uncompressed_sha256
 
     def staging_path(self, name: str) -> Path:
         """Return where a target's bytes are written before `add`, on the repository's own disk.
@@ -215,42 +349,83 @@ class Publication:
         """
         if not is_target_name(name):
             raise RepoToolsError(f"{name!r} cannot be a target: names are flat and plain")
-        return self._targets / f".{name}{TEMPORARY_SUFFIX}"
+        return self._directory / "targets" / f".{name}{TEMPORARY_SUFFIX}"
 
     def add(self, target: StagedTarget) -> None:
         """Add a target, or replace the one of the same name, once this publication finishes."""
         self._staged[target.name] = target
 
-    def add_bytes(self, name: str, data: bytes) -> None:
+    def add_bytes(
+        self, name: str, data: bytes, *, custom: Mapping[str, object] | None = None
+    ) -> None:
         """Add a small target."""
         path = self.staging_path(name)
         path.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
-        self.add(StagedTarget(name=name, path=path, length=len(data), sha256=digest))
+        self.add(
+            StagedTarget(name=name, path=path, length=len(data), sha256=digest, custom=custom or {})
+        )
 
     def finish(self) -> None:
         """Publish: target files, then targets.json, snapshot.json, timestamp.json."""
-        for target in self._staged.values():
-            place_durably(target.path, self._published.target_path(target.name, target.sha256))
-        self._roles.sign_targets(self._staged.values())
-        self._roles.sign_snapshot()
-        self._roles.sign_timestamp()
+        with self._all_or_nothing():
+            for target in self._staged.values():
+                self._place(target)
+            self._roles.sign_targets(self._staged.values())
+            self._roles.sign_snapshot()
+            self._roles.sign_timestamp()
+
+    def sign(self, roles: Collection[str]) -> None:
+        """Sign roles anew, with the targets that they have."""
+        with self._all_or_nothing():
+            if Targets.type in roles:
+                self._roles.sign_targets(())
+            if Snapshot.type in roles:
+                self._roles.sign_snapshot()
+            self._roles.sign_timestamp()
 
     def discard_leftovers(self) -> None:
         """Remove files that no publish finished; only the holder of the lock may."""
-        for path in self._targets.glob(f".*{TEMPORARY_SUFFIX}"):
-            path.unlink()
+        for directory in ("metadata", "targets"):
+            for path in (self._directory / directory).glob(f"*{TEMPORARY_SUFFIX}"):
+                path.unlink()
+
+    def _place(self, target: StagedTarget) -> None:
+        path = self.published.target_path(target.name, target.sha256)
+        if not path.exists():
+            self._placed.append(path)
+        place_durably(target.path, path)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Remove what was placed when timestamp.json was not reached: nothing leads there."""
+        try:
+            yield
+        except BaseException:
+            # The last step may fail after it took effect: then clients read what it leads to.
+            if PublishedRepository(self._directory).versions == self.published.versions:
+                for path in (*self._placed, *self._roles.written):
+                    path.unlink(missing_ok=True)
+            raise
 
 
 class _Roles(Repository):
     """python-tuf's view of the metadata: opens, versions, signs and writes roles."""
 
     def __init__(
-        self, published: PublishedRepository, *, keys: KeyDirectory, now: datetime
+        self,
+        published: PublishedRepository,
+        *,
+        keys: Signers,
+        now: datetime,
+        lifetimes: Mapping[str, timedelta],
     ) -> None:
         self._published = published
         self._keys = keys
         self._now = now
+        self._lifetimes = lifetimes
+        self.written: list[Path] = []
+        """Metadata that nothing leads to before timestamp.json is replaced."""
 
     def open(self, role: str) -> AnyMetadata:
         """Return a copy of the current metadata, or the beginning of its first version."""
@@ -263,12 +438,15 @@ class _Roles(Repository):
     def close(self, role: str, md: AnyMetadata) -> None:
         """Sign the next version and write it."""
         md.signed.version += 1
-        md.signed.expires = self._now + LIFETIMES[role]
+        md.signed.expires = self._now + self._lifetimes[role]
         md.signatures.clear()
         for signer in self._keys.signers(role):
-            md.sign(signer, append=True)
+            sign(md, signer)
         self._refuse_unvouched(role, md)
-        write_durably(self._published.metadata_path(role, md.signed.version), md.to_bytes())
+        path = self._published.metadata_path(role, md.signed.version)
+        if role != Timestamp.type:
+            self.written.append(path)
+        write_durably(path, md.to_bytes())
         self._published.roles[role] = md
 
     def sign_targets(self, staged: Iterable[StagedTarget]) -> None:
@@ -293,7 +471,7 @@ class _Roles(Repository):
             root.verify_delegate(role, md.signed_bytes, md.signatures)
         except (UnsignedMetadataError, ValueError) as error:
             raise RepoToolsError(
-                f"the keys in {self._keys.path} cannot sign {role} as the root asks: {error}"
+                f"the keys given cannot sign {role} as the root asks: {error}"
             ) from error
 
     def _meta_file(self, role: str) -> MetaFile:
@@ -312,3 +490,26 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _uncompressed_sha256(custom: Mapping[str, Any]) -> str | None:
+    found = custom.get("uncompressed")
+    sha256 = found.get("sha256") if isinstance(found, dict) else None
+    return sha256 if isinstance(sha256, str) else None
+
+
+def _unpacked_sha256(path: Path, name: str) -> str:
+    """Unpack a target of a publisher that signs no digest of what is in it."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+            for piece in decompress(chunks, name=name, limit_bytes=_MOST_BYTES, take=_new_buffer):
+                digest.update(piece)
+    except OSError as error:
+        raise RepoToolsError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _new_buffer() -> memoryview:
+    return memoryview(bytearray(_CHUNK_BYTES))

@@ -2,23 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from repo_tools.errors import RepoToolsError
+from updog.errors import UpdogError
 
 
 @contextmanager
-def telling(doing: str, path: Path, *, left: str) -> Iterator[None]:
-    """Turn a failing file operation, or Ctrl-C, into an error that says what was done and is left.
+def telling(doing: str, what: object, *, left: str) -> Iterator[None]:
+    """Turn a failing operation, or Ctrl-C, into an error that says what was done and is left.
 
     Raises:
-        RepoToolsError: "cannot DOING PATH: why; LEFT".
+        RepoToolsError: "cannot DOING WHAT: why; LEFT".
     """
     try:
         yield
     except OSError as error:
         file = f" ({error.filename})" if error.filename else ""
         reason = f"{error.strerror or error}{file}"
-        raise RepoToolsError(f"cannot {doing} {path}: {reason}; {left}") from error
+        raise RepoToolsError(f"cannot {doing} {what}: {reason}; {left}") from error
+    except UpdogError as error:
+        raise RepoToolsError(f"cannot {doing} {what}: {error}; {left}") from error
     except KeyboardInterrupt as error:
-        raise RepoToolsError(f"cannot {doing} {path}: interrupted; {left}") from error
+        raise RepoToolsError(f"cannot {doing} {what}: interrupted; {left}") from error

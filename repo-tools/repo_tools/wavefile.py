@@ -9,15 +9,22 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from repo_tools.durations import parse_duration
 from repo_tools.errors import RepoToolsError
+from updog.manifest import format_time
 from updog.waves import SEEDS, Wave
 
 # RFC 3339, section 5.6; what remains is checked by fromisoformat.
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
+SHIPPED: Final = ("default", "accelerated", "emergency", "slow")
+"""Names of the wave files that come with repo-tools."""
+
+_SHIPPED_DIRECTORY = Path(str(files("repo_tools") / "waves"))
 _KEYS = frozenset({"start_after", "fleet_percentage"})
 
 
@@ -30,20 +37,74 @@ class Stage:
     fleet_percentage: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveFile:
+    """The text of a wave file that keeps the rules, and what to call it."""
+
+    name: str
+    text: str
+
+    def waves(self, *, start: datetime) -> tuple[Wave, ...]:
+        """Return its waves, relative times counted from `start`."""
+        try:
+            return parse_wave_file(self.text, start=start)
+        except RepoToolsError as error:
+            raise RepoToolsError(f"wave file {self.name}: {error}") from error
+
+
+def find_wave_file(name: str) -> WaveFile:
+    """Read the wave file of this path, or else the shipped one of this name.
+
+    Raises:
+        RepoToolsError: there is neither.
+    """
+    if name in SHIPPED and not Path(name).exists():
+        return shipped_wave_file(name)
+    return read_wave_file(Path(name))
+
+
+def shipped_wave_file(name: str) -> WaveFile:
+    """Return one of the wave files that come with repo-tools."""
+    return read_wave_file(_SHIPPED_DIRECTORY / f"{name}.toml")
+
+
+def read_wave_file(path: Path) -> WaveFile:
+    """Read a wave file.
+
+    Raises:
+        RepoToolsError: the file cannot be read or is not a wave file.
+    """
+    try:
+        return WaveFile(name=str(path), text=path.read_text(encoding="utf-8"))
+    except OSError as error:
+        shipped = f"; those that come with repo-tools are {', '.join(SHIPPED)}"
+        hint = shipped if isinstance(error, FileNotFoundError) else ""
+        raise RepoToolsError(f"cannot read wave file {path}: {error.strerror}{hint}") from error
+    except UnicodeDecodeError as error:
+        raise RepoToolsError(f"wave file {path} is not UTF-8 text") from error
+
+
 def load_wave_file(path: Path, *, start: datetime) -> tuple[Wave, ...]:
     """Read a wave file; see `parse_wave_file`.
 
     Raises:
         RepoToolsError: the file cannot be read or is not a wave file.
     """
-    try:
-        return parse_wave_file(path.read_text(encoding="utf-8"), start=start)
-    except OSError as error:
-        raise RepoToolsError(f"cannot read wave file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RepoToolsError(f"wave file {path} is not UTF-8 text") from error
-    except RepoToolsError as error:
-        raise RepoToolsError(f"wave file {path}: {error}") from error
+    return read_wave_file(path).waves(start=start)
+
+
+def refuse_past(waves: tuple[Wave, ...], *, now: datetime) -> None:
+    """Refuse a new schedule that would have begun before anybody could know of it.
+
+    Raises:
+        RepoToolsError: it names the wave.
+    """
+    for number, wave in enumerate(waves, start=1):
+        if wave.starts_at < now:
+            raise RepoToolsError(
+                f"wave {number} begins at {format_time(wave.starts_at)}, which is past: "
+                "choose a later time, or one that counts from the publish, like '4 hours'"
+            )
 
 
 def parse_wave_file(text: str, *, start: datetime) -> tuple[Wave, ...]:

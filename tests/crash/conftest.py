@@ -19,6 +19,16 @@ def count_states(record_property: Callable[[str, Any], None]) -> Callable[[int],
     return count
 
 
+@pytest.fixture
+def report(record_property: Callable[[str, Any], None]) -> Callable[[str], None]:
+    """Return a function that has a line printed at the end of the run, by whichever worker."""
+
+    def tell(line: str) -> None:
+        record_property("crash_report", line)
+
+    return tell
+
+
 SAMPLE = 16
 
 
@@ -35,12 +45,16 @@ def sampled() -> Callable[[list[CrashState]], list[CrashState]]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many crash states were visited."""
-    total = sum(
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "crash_states"
-    )
+    """Print how many crash states were visited, and what tests reported of them."""
+    found = [
+        each
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for each in report.user_properties
+    ]
+    for name, line in found:
+        if name == "crash_report":
+            terminalreporter.write_line(line)
+    total = sum(value for name, value in found if name == "crash_states")
     if total:
         terminalreporter.write_line(f"crash states visited: {total}")

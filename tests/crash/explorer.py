@@ -3,23 +3,30 @@
 Between two flushes a disk may have kept any of the pending sectors and lost any of the others. An
 `Epoch` is what was written between two flushes; `crash_states` yields the disks after a cut in
 each epoch: every subset of its sectors up to 12, beyond that all prefixes, all single omissions and
-500 random subsets (40 unless `make explore` asks for all); and torn variants: half of a 4096-byte
-block, and garbage in one sector.
+500 random subsets (40 unless `make explore` asks for all), of more than 1024 sectors a sample of
+each kind; and torn variants: half of a 4096-byte block, and garbage in one sector.
 """
 
 import os
 import random
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
 ALL_SUBSETS_UP_TO: Final = 12
-RANDOM_SUBSETS: Final = 500 if os.environ.get("EXPLORE") == "all" else 40
+IS_DEEP: Final = os.environ.get("EXPLORE") == "all"
+RANDOM_SUBSETS: Final = 500 if IS_DEEP else 40
+MANY_SECTORS: Final = 1024
+OF_MANY: Final = 200 if IS_DEEP else 3
+"""How many states of each kind are tried where there are many sectors."""
+
+_LARGE_WRITE_SECTORS: Final = (4 << 20) // 512
 _PHYSICAL_BLOCK: Final = 4096
+_Choice = TypeVar("_Choice")
 _NOT_RECORDED: Final = ("write", "writev", "pwritev", "sendfile")
 
 Sectors = Mapping[int, bytes]
@@ -119,31 +126,59 @@ def crash_states(
     base: dict[int, bytes] = {}
     yield CrashState(changed=base, how="nothing written")
     for number, epoch in enumerate(epochs):
-        yield from _overtaken(base, epoch, number)
-        pending = dict(epoch)
-        before = {lba: base.get(lba, original(lba)) for lba in pending}
-        for kept in _subsets(list(pending), chance):
-            yield CrashState(
-                changed=base | {lba: pending[lba] for lba in kept},
-                how=f"epoch {number}: {len(kept)} of {len(pending)} sectors kept",
+        before = {lba: base.get(lba, original(lba)) for lba, _ in epoch}
+        for state in cut_states(epoch, before=before, sector_size=sector_size, chance=chance):
+            yield replace(
+                state, changed={**base, **state.changed}, how=f"epoch {number}: {state.how}"
             )
-        for lost in _halves_of_blocks(pending, sector_size):
-            yield CrashState(
-                changed=base | pending | {lba: before[lba] for lba in lost},
-                how=f"epoch {number}: a torn block lost sectors {sorted(lost)}",
-            )
-        for lba, content in pending.items():
-            yield CrashState(
-                changed=base | pending | {lba: chance.randbytes(len(content))},
-                how=f"epoch {number}: garbage in sector {lba}",
-                garbage_lba=lba,
-            )
-        yield from _torn_sectors(base, pending, before, number)
-        base = base | pending
+        base = base | dict(epoch)
     yield CrashState(changed=base, how="finished")
 
 
-def _overtaken(base: Sectors, epoch: Epoch, number: int) -> Iterator[CrashState]:
+def cut_states(
+    epoch: Epoch, *, before: Sectors, sector_size: int, chance: random.Random
+) -> Iterator[CrashState]:
+    """Yield what a cut before the flush of an epoch can leave of it, all and nothing left out.
+
+    Args:
+        epoch: what was written and not yet flushed.
+        before: its sectors as they were before.
+        sector_size: bytes in a sector.
+        chance: picks the random subsets.
+
+    Returns:
+        States that hold only what differs from `before`.
+    """
+    yield from _overtaken(epoch)
+    pending = dict(epoch)
+    for kept in _subsets(list(pending), chance):
+        yield CrashState(
+            changed={lba: pending[lba] for lba in kept},
+            how=f"{len(kept)} of {len(pending)} sectors kept",
+        )
+    for lost in _picked(_halves_of_blocks(pending, sector_size), len(pending), chance):
+        yield CrashState(
+            changed={lba: content for lba, content in pending.items() if lba not in lost},
+            how=f"a torn block lost sectors {sorted(lost)}",
+        )
+    for lba in _picked(pending, len(pending), chance):
+        yield CrashState(
+            changed={**pending, lba: chance.randbytes(len(pending[lba]))},
+            how=f"garbage in sector {lba}",
+            garbage_lba=lba,
+        )
+    yield from _torn_sectors(pending, before)
+
+
+def _picked(choices: Iterable[_Choice], sectors: int, chance: random.Random) -> Iterable[_Choice]:
+    """Return all choices, or of an epoch with many sectors some."""
+    if sectors <= MANY_SECTORS:
+        return choices
+    every = list(choices)
+    return chance.sample(every, min(len(every), OF_MANY))
+
+
+def _overtaken(epoch: Epoch) -> Iterator[CrashState]:
     """Yield states in which a sector holds what was written before its last content.
 
     Every prefix of the writes, and every older content beside all that was written later.
@@ -152,17 +187,20 @@ def _overtaken(base: Sectors, epoch: Epoch, number: int) -> Iterator[CrashState]
     for index, (lba, content) in enumerate(epoch):
         if content == final[lba]:
             continue
-        how = f"epoch {number}: write {index} to sector {lba} was not yet overtaken"
-        yield CrashState(changed={**base, **dict(epoch[: index + 1])}, how=how)
-        yield CrashState(changed={**base, **final, lba: content}, how=how)
+        how = f"write {index} to sector {lba} was not yet overtaken"
+        yield CrashState(changed=dict(epoch[: index + 1]), how=how)
+        yield CrashState(changed={**final, lba: content}, how=how)
 
 
-def _subsets(lbas: Sequence[int], chance: random.Random) -> Iterator[tuple[int, ...]]:
+def _subsets(lbas: Sequence[int], chance: random.Random) -> Iterator[Collection[int]]:
     """Yield the kept sectors of each cut, but not all of them: that is the next epoch's start."""
     count = len(lbas)
     if count <= ALL_SUBSETS_UP_TO:
         for size in range(1, count):
             yield from combinations(lbas, size)
+        return
+    if count > MANY_SECTORS:
+        yield from _subsets_of_many(lbas, chance)
         return
     for size in range(1, count):
         yield tuple(lbas[:size])
@@ -170,6 +208,26 @@ def _subsets(lbas: Sequence[int], chance: random.Random) -> Iterator[tuple[int, 
         yield (*lbas[:omitted], *lbas[omitted + 1 :])
     for _ in range(RANDOM_SUBSETS):
         yield tuple(lba for lba in lbas if chance.random() < 0.5)
+
+
+def _subsets_of_many(lbas: Sequence[int], chance: random.Random) -> Iterator[Collection[int]]:
+    """Yield samples: combinations of large writes, torn ends, holes, islands, scattered losses."""
+    pieces = [
+        lbas[at : at + _LARGE_WRITE_SECTORS] for at in range(0, len(lbas), _LARGE_WRITE_SECTORS)
+    ]
+    if len(pieces) <= ALL_SUBSETS_UP_TO // 2:
+        for size in range(1, len(pieces)):
+            for kept in combinations(pieces, size):
+                yield [lba for piece in kept for lba in piece]
+    for _ in range(OF_MANY):
+        one, other = sorted(chance.sample(range(len(lbas)), 2))
+        yield lbas[: one + 1]
+        yield lbas[one + 1 :]
+        yield lbas[one:other]
+        yield [*lbas[:one], *lbas[other:]]
+        yield [*lbas[:one], *lbas[one + 1 :]]
+        share = chance.choice((0.01, 0.5, 0.99))
+        yield [lba for lba in lbas if chance.random() < share]
 
 
 def _halves_of_blocks(pending: Sectors, sector_size: int) -> Iterator[set[int]]:
@@ -180,14 +238,12 @@ def _halves_of_blocks(pending: Sectors, sector_size: int) -> Iterator[set[int]]:
     for block in sorted({lba // in_block for lba in pending}):
         for half in (0, 1):
             start = block * in_block + half * in_block // 2
-            lost = {lba for lba in pending if start <= lba < start + in_block // 2}
+            lost = {lba for lba in range(start, start + in_block // 2) if lba in pending}
             if lost:
                 yield lost
 
 
-def _torn_sectors(
-    base: Sectors, pending: Sectors, before: Sectors, number: int
-) -> Iterator[CrashState]:
+def _torn_sectors(pending: Sectors, before: Sectors) -> Iterator[CrashState]:
     """Yield states in which half of one 4096-byte sector was written."""
     for lba, content in pending.items():
         middle = len(content) // 2
@@ -197,6 +253,4 @@ def _torn_sectors(
             content[:middle] + before[lba][middle:],
             before[lba][:middle] + content[middle:],
         ):
-            yield CrashState(
-                changed={**base, **pending, lba: torn}, how=f"epoch {number}: half of sector {lba}"
-            )
+            yield CrashState(changed={**pending, lba: torn}, how=f"half of sector {lba}")

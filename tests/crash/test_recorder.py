@@ -1,9 +1,6 @@
 """The recorder is honest: strace sees the installed command make the same writes and flushes."""
 
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +12,9 @@ from signpost import disk, state
 from signpost.disk import Location
 from signpost.sets import SetName
 from tests.crash.explorer import crash_states, recording
+from tests.crash.tracing import trace, why_no_traces
 from tests.helpers.gpt_builder import FACTORY_A, Flags, an_ab_disk, build
 from tests.helpers.machine import BIN
-
-_CALL = re.compile(r"^(?:\d+ +)?(pwrite64|fsync|fdatasync)\((\d+)(?:, .*, (\d+), (\d+))?\)")
-
 
 FIRST, SECOND, THIRD = b"1" * 512, b"2" * 512, b"3" * 512
 
@@ -109,30 +104,28 @@ def recorded(image: Path) -> list[list[int]]:
 
 
 def traced(image: Path, log: Path) -> list[list[int]]:
-    command = [
-        *("strace", "-f", "-e", "trace=pwrite64,fsync,fdatasync", "-o", str(log)),
-        *(str(BIN / "signpost"), "--disk", str(image), "--active", "A", "upgrade-to-inactive"),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    arguments = ("--disk", str(image), "--active", "A", "upgrade-to-inactive")
+    calls = trace(
+        [str(BIN / "signpost"), *arguments],
+        log,
+        environment=os.environ,
+        directory=image.parent,
+    )
     epochs: list[list[int]] = []
     pending: list[int] = []
-    for line in log.read_text().splitlines():
-        call = _CALL.match(line)
-        if call is None:
-            continue
-        if call[1] == "pwrite64":
-            first, count = int(call[4]) // 512, int(call[3]) // 512
+    for call in calls:
+        if call.name == "pwrite64":
+            first, count = call.number(3) // 512, call.number(2) // 512
             pending += range(first, first + count)
-        elif pending:
+        elif call.name in ("fsync", "fdatasync") and pending:
             epochs.append(pending)
             pending = []
     assert not pending, "the command ended with unflushed writes"
     return epochs
 
 
+@pytest.mark.skipif(why_no_traces() is not None, reason=str(why_no_traces()))
 def test_the_installed_command_writes_and_flushes_what_the_recorder_says(tmp_path: Path) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed: the recorder is not compared with system calls")
     content = build(an_ab_disk(a=FACTORY_A, b=Flags(0, 1, 0)))
     (tmp_path / "one.img").write_bytes(content)
     (tmp_path / "two.img").write_bytes(content)

@@ -11,6 +11,24 @@ def fast_clock(times: float) -> dict[str, str]:
     return {"LD_PRELOAD": _library(), "FAKETIME": f"+0 x{times}", "NO_FAKE_STAT": "1"}
 
 
+def clock_set_by(file: Path) -> dict[str, str]:
+    """Return the environment of a machine whose clock a test sets by a file, as `run_fast` does."""
+    file.write_text("+0 x1")
+    return {
+        "LD_PRELOAD": _library(),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
+def run_fast(file: Path, times: float) -> None:
+    """Let the time that passes, and has passed since the start, be some times as much."""
+    draft = file.with_suffix(".draft")
+    draft.write_text(f"+0 x{times}")
+    draft.replace(file)
+
+
 def clock_moved(days: float) -> dict[str, str]:
     """Return the environment of a machine whose clock is some days off."""
     return {

@@ -58,8 +58,8 @@ class FaultDevice:
 
 
 @contextmanager
-def fault_device(disk: Path, directory: Path) -> Iterator[FaultDevice]:
-    """Make a device of an image file; take it away again whatever happens."""
+def fault_device(disk: Path, directory: Path, *options: str) -> Iterator[FaultDevice]:
+    """Make a device of an image file, with options of losetup; take it away whatever happens."""
     mount, faults = directory / "fuse", directory / "faults.json"
     mount.mkdir(exist_ok=True)
     nbdkit = ["nbdkit", "--exit-with-parent", "python", str(_PLUGIN)]
@@ -67,7 +67,7 @@ def fault_device(disk: Path, directory: Path) -> Iterator[FaultDevice]:
     server = subprocess.Popen(["nbdfuse", str(mount / "disk"), "--socket-activation", *serve])
     try:
         _wait_for(mount / "disk", server)
-        with loop_device(mount / "disk", "--direct-io=on") as node:
+        with loop_device(mount / "disk", "--direct-io=on", *options) as node:
             yield FaultDevice(node=node, faults=faults, server=server)
     finally:
         subprocess.run(["umount", "--lazy", str(mount)], check=False, capture_output=True)

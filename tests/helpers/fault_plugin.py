@@ -7,6 +7,9 @@ Serves the file of the parameter `file`. Before every request it looks for the f
     first, end  the bytes that it concerns, the whole disk if left out
     errno       what the request fails with, by name
     flip        true: the first byte of what is read comes out changed
+    loses       true: what is written is acknowledged and never arrives
+    seconds     how much longer the request takes
+    after       how many such requests go well before the fault begins; none if left out
     mends       true: a write to these bytes ends the fault, as disks replace a bad sector
 """
 
@@ -14,6 +17,9 @@ import errno
 import io
 import json
 import os
+import threading
+import time
+from collections import Counter
 from typing import Any
 
 import nbdkit  # type: ignore[import-not-found]  # nbdkit brings it
@@ -21,6 +27,8 @@ import nbdkit  # type: ignore[import-not-found]  # nbdkit brings it
 API_VERSION = 2
 _parameters: dict[str, str] = {}
 _mended: list[dict[str, Any]] = []
+_met: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 def config(key: str, value: str) -> None:
@@ -53,22 +61,23 @@ def can_zero(_disk: int) -> bool:
 
 def pread(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
     end = offset + len(buffer)
-    _fail("pread", offset, end)
+    faults = _meet("pread", offset, end)
     os.preadv(disk, [buffer], offset)
-    for fault in _faults("pread", offset, end):
+    for fault in faults:
         if fault.get("flip"):
             buffer[max(fault["first"], offset) - offset] ^= 0xFF
 
 
 def pwrite(disk: int, buffer: bytearray, offset: int, _flags: int) -> None:
-    _fail("pwrite", offset, offset + len(buffer))
-    os.pwrite(disk, buffer, offset)
+    faults = _meet("pwrite", offset, offset + len(buffer))
+    if not any(fault.get("loses") for fault in faults):
+        os.pwrite(disk, buffer, offset)
     touched = (f for f in _all_faults() if _concerns(f, offset, offset + len(buffer)))
     _mended.extend(fault for fault in touched if fault.get("mends"))
 
 
 def flush(disk: int, _flags: int) -> None:
-    _fail("flush", 0, 1 << 62)
+    _meet("flush", 0, 1 << 62)
     os.fdatasync(disk)
 
 
@@ -93,9 +102,19 @@ def _concerns(fault: dict[str, Any], first: int, end: int) -> bool:
     return bool(fault.get("first", 0) < end and first < fault.get("end", 1 << 62))
 
 
-def _fail(operation: str, first: int, end: int) -> None:
-    for fault in _faults(operation, first, end):
+def _meet(operation: str, first: int, end: int) -> list[dict[str, Any]]:
+    """Let a request wait or fail as its faults want it; return those that have begun."""
+    begun = [fault for fault in _faults(operation, first, end) if _has_begun(fault)]
+    for fault in begun:
+        time.sleep(fault.get("seconds", 0))
         if "errno" in fault:
             number = getattr(errno, fault["errno"])
             nbdkit.set_error(number)
             raise OSError(number, os.strerror(number))
+    return begun
+
+
+def _has_begun(fault: dict[str, Any]) -> bool:
+    with _counting:
+        _met[key := json.dumps(fault)] += 1
+        return bool(_met[key] > fault.get("after", 0))

@@ -40,13 +40,17 @@ class Request:
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """A running server: its address, what it was asked, and how it is to misbehave."""
+    """A running server: its address, what it was asked, and how it is to misbehave.
+
+    `close()` ends it early: from then on nobody listens, though what was begun is ended.
+    """
 
     directory: Path
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     plans: dict[str, deque[Misbehaviour]] = field(default_factory=lambda: defaultdict(deque))
     habits: dict[str, Misbehaviour] = field(default_factory=dict)
+    close: Callable[[], None] = lambda: None
 
     def misbehave(self, path: str, *misbehaviours: Misbehaviour) -> None:
         """Spoil the next requests for a path."""
@@ -157,13 +161,18 @@ def serving(directory: Path, *, tls: ssl.SSLContext | None = None) -> Iterator[S
     scheme = "http" if tls is None else "https"
     http.played = Server(directory=directory, url=f"{scheme}://127.0.0.1:{http.server_port}")
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def close() -> None:
+        http.shutdown()
+        http.server_close()
+
+    http.played.close = close
     thread.start()
     try:
         yield http.played
     finally:
-        http.shutdown()
+        close()
         thread.join()
-        http.server_close()
 
 
 def etag(body: bytes) -> str:
@@ -197,6 +206,15 @@ def cut(*, after_bytes: int) -> Misbehaviour:
         handler.head(200 if offset is None else 206, length | ranged)
         handler.wfile.write(sent[:after_bytes])
         handler.hang_up()
+
+    return behave
+
+
+def cut_at(end: int) -> Misbehaviour:
+    """Announce the whole, or the rest that was asked for, and hang up before a byte of the file."""
+
+    def behave(handler: Handler, body: bytes) -> None:
+        cut(after_bytes=max(0, end - (handler.wanted_offset(body) or 0)))(handler, body)
 
     return behave
 

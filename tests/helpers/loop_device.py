@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Users other than root have no sbin on their path, and `su` keeps theirs.
-_LOSETUP = shutil.which("losetup", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_LOSETUP = shutil.which("losetup", path=_PATH)
+_PARTX = shutil.which("partx", path=_PATH) or "partx"
 
 
 def why_no_loop_devices() -> str | None:
@@ -50,13 +52,21 @@ def loop_device(backing: Path, *options: str) -> Iterator[Path]:
         subprocess.run([_LOSETUP, "--detach", node], check=True)
 
 
+@contextmanager
+def partition_nodes(node: Path) -> Iterator[None]:
+    """Let the kernel know the partitions of a loop device, each by a node of its own."""
+    subprocess.run([_PARTX, "--add", str(node)], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        _forget_partitions(str(node))
+
+
 def _forget_partitions(node: str) -> None:
     """Make the kernel forget the partitions of a device, those of an older table too."""
     for known in Path("/sys/block", Path(node).name).glob("*/partition"):
         number = known.read_text().strip()
-        subprocess.run(
-            ["partx", "--delete", "--nr", number, node], check=False, capture_output=True
-        )
+        subprocess.run([_PARTX, "--delete", "--nr", number, node], check=False, capture_output=True)
 
 
 @contextmanager

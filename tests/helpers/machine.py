@@ -7,9 +7,11 @@ with a_machine(template, tmp_path) as machine:
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,12 +28,13 @@ _PIECE_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished command."""
+    """A finished command, and the seconds that it took."""
 
     command: tuple[str, ...]
     code: int
     stdout: str
     stderr: str
+    seconds: float
 
     def succeeded(self) -> "Run":
         """Return this run, having checked that it exited with 0."""
@@ -55,11 +58,15 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """A playground, its server, and the environment that the commands see."""
+    """A playground, its server, and the environment that the commands see.
+
+    `limits`: What the commands may use of some resources, as `resource.setrlimit` names them.
+    """
 
     directory: Path
     server: Server
     environment: dict[str, str] = field(default_factory=dict)
+    limits: dict[int, int] = field(default_factory=dict)
 
     @property
     def disk(self) -> Path:
@@ -75,6 +82,7 @@ class Machine:
 
     def run(self, *command: str, timeout_seconds: float = 60) -> Run:
         """Run an installed command to its end."""
+        started = time.monotonic()
         done = subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             env=self.full_environment(),
@@ -84,8 +92,19 @@ class Machine:
             text=True,
             timeout=timeout_seconds,
             check=False,
+            preexec_fn=self._limit if self.limits else None,
         )
-        return Run(command=command, code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return Run(
+            command=command,
+            code=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            seconds=time.monotonic() - started,
+        )
+
+    def _limit(self) -> None:
+        for kind, most in self.limits.items():
+            resource.setrlimit(kind, (most, most))
 
     def full_environment(self) -> dict[str, str]:
         return {
@@ -136,13 +155,23 @@ class Machine:
         """Return a digest over the whole disk, most of which is zeros."""
         digest, zeros = hashlib.sha256(), bytes(_PIECE_BYTES)
         with self.disk.open("rb") as disk:
-            for offset in _offsets_with_data(disk):
-                piece = os.pread(disk.fileno(), _PIECE_BYTES, offset)
+            for offset, length in offsets_with_data(disk):
+                piece = os.pread(disk.fileno(), length, offset)
                 if piece != zeros:
                     digest.update(b"%d:" % offset)
                     digest.update(piece)
             digest.update(b"%d" % disk.seek(0, os.SEEK_END))
         return digest.hexdigest()
+
+    def restore(self, fresh: Path) -> None:
+        """Give the machine back, from a copy, everything that an update may have changed."""
+        publishers = {"keys", "releases", "repository"}
+        for path in self.directory.iterdir():
+            if path.name not in publishers:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in fresh.iterdir():
+            if path.name not in publishers:
+                copy_sparsely(path, self.directory / path.name)
 
     def configure(self, old: str, new: str) -> None:
         """Replace a piece of the configuration."""
@@ -151,16 +180,23 @@ class Machine:
         self.config.write_text(text.replace(old, new))
 
 
-def _offsets_with_data(file: BinaryIO) -> Iterator[int]:
-    """Yield where the pieces of a sparse file are that may hold anything but zeros."""
+def offsets_with_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield the offset and length of the pieces of a sparse file that may hold more than zeros."""
     at, end = 0, file.seek(0, os.SEEK_END)
     while at < end:
         try:
             at = file.seek(at, os.SEEK_DATA) // _PIECE_BYTES * _PIECE_BYTES
         except OSError:  # a hole up to the end
             return
-        yield at
+        yield at, _PIECE_BYTES
         at += _PIECE_BYTES
+
+
+def target_of(machine: Machine, role: str, version: str = "1.1.0") -> Path:
+    """Return the file of an image that a machine's publisher offers."""
+    part = {"hash": "root.verity", "root": "root.ext4", "boot": "boot.ext4"}[role]
+    (path,) = (machine.repository / "targets").glob(f"*{version}*{part}*")
+    return path
 
 
 def create_template(directory: Path) -> Path:

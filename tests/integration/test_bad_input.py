@@ -3,9 +3,6 @@
 import fcntl
 import json
 import shutil
-import signal
-import subprocess
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +11,8 @@ import pytest
 from repo_tools.keys import KeyDirectory
 from repo_tools.repository import publishing
 from tests.helpers.disk_tools import disk_tool
-from tests.helpers.http_server import Handler, cut, drip, status
-from tests.helpers.machine import BIN, Machine
+from tests.helpers.http_server import Handler, cut, status
+from tests.helpers.machine import Machine
 
 
 def target_named(machine: Machine, part: str) -> Path:
@@ -209,39 +206,6 @@ def test_a_second_run_exits_at_once_and_names_the_first(machine: Machine) -> Non
         file.flush()
         line = untouched(machine, "update", code=4)
     assert line == "updog: process 4711 is at work already; nothing was changed"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_update_says_what_is_left(machine: Machine, number: int) -> None:
-    path = f"/targets/{target_named(machine, 'root.ext4').name}"
-    # The first request is the one that makes sure that the image is there.
-    machine.server.misbehave(path, Handler.serve, drip(pause_seconds=0.05, count=1000))
-    process = subprocess.Popen(
-        [str(BIN / "updog"), "update", "--now"],
-        env=machine.full_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for(lambda: len(machine.server.asked_for(path)) == 2)
-        time.sleep(0.2)  # until it waits for the body
-        process.send_signal(number)
-        _, stderr = process.communicate(timeout=10)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 1
-    assert "stopped: interrupted. Set B is cleared and will not boot; set A is untouched" in stderr
-    assert "Traceback" not in stderr
-    machine.updog("update", "--now").succeeded()
-
-
-def wait_for(condition, *, timeout_seconds: float = 20) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
 
 
 def test_a_wrong_flag_is_a_usage_error(machine: Machine) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from semver import Version
 
+from repo_tools.draft import read_catalogue
 from repo_tools.playground.place import find_playground
-from repo_tools.releases import read_manifest
 from repo_tools.repository import publishing
 from tests.helpers.machine import Machine
 from updog.manifest import serialise
@@ -23,7 +23,7 @@ def publish(machine: Machine, *names: str) -> None:
     """Let the way from 1.0.0 to 1.1.0 lead over these migrations."""
     keys = find_playground(machine.directory).keys
     with publishing(machine.repository, keys, now=datetime.now(UTC)) as publication:
-        manifest = read_manifest(publication)
+        manifest = read_catalogue(publication).manifest
         for name in names:
             publication.add_bytes(name, CONTENT)
         changed = replace(manifest, migrations={**manifest.migrations, STEP: names})

@@ -76,19 +76,20 @@ def now_option(command: Callable[..., None]) -> Callable[..., None]:
 
 def make_choice(session: Session, *, image: Version | None, ignore_waves: bool) -> Choice:
     """Ask the repository and choose; note what was found, log what is unusual about the choice."""
-    with leaving(NOTHING_CHANGED), _noting_failure(session):
-        manifest, judgement = consult(
-            session.machine,
-            session.repository,
-            forced=image,
-            ignore_waves=ignore_waves,
-            now=session.now,
-        )
-    outcome = choose(judgement)
-    if image is None:  # else it says nothing about what this machine would take by itself
-        _note_check(session, outcome)
-    if isinstance(outcome, Chosen):
-        _warn(outcome, judgement)
+    with leaving(NOTHING_CHANGED):
+        with _noting_failure(session):
+            manifest, judgement = consult(
+                session.machine,
+                session.repository,
+                forced=image,
+                ignore_waves=ignore_waves,
+                now=session.now,
+            )
+        outcome = choose(judgement)
+        if image is None:  # else it says nothing about what this machine would take by itself
+            _note_check(session, outcome)
+        if isinstance(outcome, Chosen):
+            _warn(outcome, judgement)
     return Choice(manifest=manifest, judgement=judgement, outcome=outcome)
 
 

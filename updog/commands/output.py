@@ -92,7 +92,7 @@ def leaving(state: str | Callable[[], str]) -> Iterator[None]:
         yield
     except ConfigError:  # about a file that was read: it leaves nothing to be told
         raise
-    except (UpdogError, SignpostError, OSError, KeyboardInterrupt) as err:
+    except (UpdogError, SignpostError, OSError, MemoryError, KeyboardInterrupt) as err:
         left = state if isinstance(state, str) else _found(state)
         if not left or _is_told_already(left, str(err)):
             raise
@@ -116,6 +116,8 @@ def reason(err: BaseException) -> str:
     match err:
         case KeyboardInterrupt():
             return "interrupted"
+        case MemoryError():
+            return "there is not enough memory; run the command again once there is more"
         case OSError(filename=None):
             return err.strerror or str(err)
         case OSError():

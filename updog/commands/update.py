@@ -1,6 +1,6 @@
 """`updog update`: the whole sequence."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import click
 from semver import Version
@@ -26,16 +26,16 @@ def update(*, image: Version | None, ignore_waves: bool, mode: ProgressMode, reb
     The running set is never touched. The next boot tries the update once; if that boot is not
     marked successful, the one after it returns to the running system.
     """
-    with connected() as session:
-        machine = session.machine
-        installed = choose_and_install(
-            session, image=image, ignore_waves=ignore_waves, mode=mode, undone="applied"
-        )
-        if installed is None:
-            return
-        with _telling_what_is_left(machine, installed):
+    with ExitStack() as until_the_end:
+        with connected() as session:
+            machine = session.machine
+            installed = choose_and_install(
+                session, image=image, ignore_waves=ignore_waves, mode=mode, undone="applied"
+            )
+            if installed is None:
+                return
+            until_the_end.enter_context(_telling_what_is_left(machine, installed))
             activate(machine)
-    with _telling_what_is_left(machine, installed):
         facts = {"applied": str(installed.version), "set": installed.set}
         announce_and_reboot(machine, installed.version, facts, is_rebooting=reboot)
 

@@ -1,5 +1,7 @@
 """`updog update-image`: the first half of an update."""
 
+from contextlib import ExitStack
+
 from semver import Version
 
 from updog.commands.choosing import image_option, now_option
@@ -18,14 +20,15 @@ def update_image(*, image: Version | None, ignore_waves: bool, mode: ProgressMod
 
     The next boot stays with the running system until `updog update-apply`.
     """
-    with connected() as session:
-        variant = session.machine.host.variant
-        installed = choose_and_install(
-            session, image=image, ignore_waves=ignore_waves, mode=mode, undone="installed"
-        )
-    if installed is None:
-        return
-    with leaving(words_for_installed(installed)):
+    with ExitStack() as until_the_end:
+        with connected() as session:
+            variant = session.machine.host.variant
+            installed = choose_and_install(
+                session, image=image, ignore_waves=ignore_waves, mode=mode, undone="installed"
+            )
+            if installed is None:
+                return
+            until_the_end.enter_context(leaving(words_for_installed(installed)))
         if wants_json():
             print_json({"installed": str(installed.version), "set": installed.set})
         else:

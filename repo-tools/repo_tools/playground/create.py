@@ -9,6 +9,8 @@ from typing import Final
 import click
 from semver import Version
 
+from repo_tools.changes import Schedule
+from repo_tools.draft import make_changes
 from repo_tools.durable import write_durably
 from repo_tools.errors import RepoToolsError
 from repo_tools.ext4 import require_tools
@@ -21,13 +23,13 @@ from repo_tools.playground.facts import describe
 from repo_tools.playground.machine import LeftUnmarked, reset
 from repo_tools.playground.options import optional_directory_argument
 from repo_tools.playground.place import Playground, claim
-from repo_tools.playground.publisher import DEFAULT_WAVES, build_release, sizes
+from repo_tools.playground.publisher import build_release, sizes
 from repo_tools.programs import find_own_command
-from repo_tools.releases import Release, add_release
 from repo_tools.repository import create_repository, publishing
 from repo_tools.server import LOOPBACK
+from repo_tools.sources import Release, add_release
 from repo_tools.telling import telling
-from repo_tools.wavefile import load_wave_file
+from repo_tools.wavefile import shipped_wave_file
 from signpost.disk import Location, read
 from signpost.sets import SetName
 
@@ -135,10 +137,19 @@ def _publish(
     playground: Playground, good: Release, bad: Release, *, now: datetime, tell: Tell
 ) -> None:
     """Publish both; the first sets the limit, which holds the second back."""
-    waves = load_wave_file(DEFAULT_WAVES, start=now - _ROLLOUT_AGE)
+    schedule = Schedule(
+        name="default",
+        text=shipped_wave_file("default").text,
+        start=now - _ROLLOUT_AGE,
+        may_be_past=True,
+    )
+    changes = [
+        add_release(good, codec=Codec.ZSTD, schedule=schedule, follows=_FACTORY),
+        add_release(bad, codec=Codec.LZ4, hold_back=True),
+    ]
     with publishing(playground.repository, playground.keys, now=now) as publication:
-        add_release(publication, good, waves=waves, codec=Codec.ZSTD, follows=_FACTORY)
-        add_release(publication, bad, waves=(), codec=Codec.LZ4)
+        make_changes(publication, changes, clock=lambda: now)
+    waves = schedule.waves(now)
     age = f"{_ROLLOUT_AGE.days} days ago"
     tell("Published", f"{good.version} in {len(waves)} waves that began {age}")
     tell("Published", f"{bad.version}, held back: the limit is {good.version}")

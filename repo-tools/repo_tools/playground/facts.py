@@ -3,8 +3,9 @@
 import socket
 from typing import Any
 
+from repo_tools.draft import read_catalogue
 from repo_tools.playground.place import Playground
-from repo_tools.releases import limit, read_manifest
+from repo_tools.releases import limit
 from repo_tools.repository import PublishedRepository
 from repo_tools.server import LOOPBACK
 from updog.errors import ConfigError
@@ -17,8 +18,8 @@ _CONNECT_TIMEOUT_SECONDS = 1
 def describe(playground: Playground) -> dict[str, Any]:
     """Return what runs, what is published and whether it is served."""
     repository = PublishedRepository(playground.repository)
-    manifest = read_manifest(repository)
-    most = limit(manifest)
+    manifest = read_catalogue(repository).manifest
+    most = limit(manifest.updates)
     return {
         "directory": str(playground.directory),
         "disk": str(playground.disk),

@@ -19,10 +19,9 @@ from typing import Any, Final, TypeAlias
 
 from semver import Version
 
-from repo_tools import ext4
-from repo_tools.cmdline import FILE_NAME, VerityTable, parse_command_line
+from repo_tools import ext4, filesystems, vouching
 from repo_tools.durable import write_durably
-from repo_tools.errors import CommandLineError, FileSystemError, RepoToolsError
+from repo_tools.errors import CommandLineError, FileSystemError, RepoToolsError, VouchingError
 from repo_tools.playground.place import Playground
 from repo_tools.playground.system import HEALTH_DIRECTORIES, OS_RELEASE
 from repo_tools.programs import find_own_command, run_program
@@ -33,9 +32,6 @@ from updog.errors import ConfigError, ImageError, PartitionError
 from updog.health import Checked, HealthRecord, failures
 from updog.health_file import write_health
 from updog.host import read_host
-from updog.install import find_bad_block
-from updog.partition import open_for_reading
-from updog.verity import TreeReader
 
 _MOST_RESETS: Final = 4
 """After so many panics in a row the simulation stops; a real machine would go on for ever."""
@@ -94,12 +90,8 @@ class LeftUnmarked:
 Event: TypeAlias = Selected | Panicked | Verified | Started | Checked | Marked | LeftUnmarked
 
 
-class _VerityError(RepoToolsError):
-    """The root image is not the one that the boot image vouches for."""
-
-
 _PANICS: Final = (
-    *(FileSystemError, CommandLineError, _VerityError),
+    *(FileSystemError, CommandLineError, VouchingError),
     *(ImageError, PartitionError, ConfigError),
 )
 """What a set can be guilty of; anything else is a fault of the simulation."""
@@ -185,29 +177,8 @@ def _signpost(playground: Playground, command: str, *options: str | Path) -> dic
 
 def _verify(chosen: _Chosen) -> Verified:
     """Do at once what dm-verity does block by block: check the whole root against its tree."""
-    table = _read_command_line(chosen.boot)
-    with open_for_reading(chosen.hash) as hashes, open_for_reading(chosen.root) as root:
-        reader = TreeReader(hashes.read, length_bytes=hashes.window.length_bytes)
-        _refuse_other_tree(table, reader)
-        bad = find_bad_block(root, reader)
-    if bad is not None:
-        raise _VerityError(f"block {bad} of the root image is corrupted")
+    table = vouching.verify(boot=chosen.boot, root=chosen.root, hash_image=chosen.hash)
     return Verified(set=chosen.name, blocks=table.data_blocks, root_digest=table.root_digest.hex())
-
-
-def _read_command_line(boot: Window) -> VerityTable:
-    data = ext4.read_file(boot.path, FILE_NAME, offset_bytes=boot.offset_bytes)
-    return parse_command_line(data.decode("utf-8", errors="replace"))
-
-
-def _refuse_other_tree(table: VerityTable, reader: TreeReader) -> None:
-    if reader.root_digest != table.root_digest:
-        raise _VerityError(
-            f"the hash image has the root digest {reader.root_digest.hex()}, "
-            f"the boot image vouches for {table.root_digest.hex()}"
-        )
-    if (reader.superblock.salt, reader.superblock.data_blocks) != (table.salt, table.data_blocks):
-        raise _VerityError("the hash image is not the one that the boot image was made for")
 
 
 def _start(playground: Playground, chosen: _Chosen) -> Started:
@@ -215,7 +186,7 @@ def _start(playground: Playground, chosen: _Chosen) -> Started:
     root = playground.running_root
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
-    ext4.extract_tree(chosen.root.path, root, offset_bytes=chosen.root.offset_bytes)
+    filesystems.extract_tree(chosen.root, root)
     os_release = inside(root, root / OS_RELEASE)
     host = read_host(os_release)
     write_durably(playground.os_release, os_release.read_bytes())

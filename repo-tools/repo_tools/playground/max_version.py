@@ -1,19 +1,20 @@
 """`repo-tools playground max-version`: hold releases back, let them go, or withdraw them."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from semver import Version
 
+from repo_tools.changes import SetMaxVersion
+from repo_tools.draft import make_changes
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.options import print_line, version_argument
 from repo_tools.playground.facts import describe
 from repo_tools.playground.options import directory_argument
 from repo_tools.playground.place import find_playground
-from repo_tools.releases import set_max_version
 from repo_tools.repository import publishing
 from repo_tools.telling import telling
+from repo_tools.workspace import now
 
 
 @click.command(
@@ -31,9 +32,9 @@ def command(directory: Path, version: Version) -> None:
     left = "the repository is as it was; run it again"
     with (
         telling("publish in", playground.repository, left=left),
-        publishing(playground.repository, playground.keys, now=datetime.now(UTC)) as publication,
+        publishing(playground.repository, playground.keys, now=now()) as publication,
     ):
-        set_max_version(publication, version)
+        make_changes(publication, [SetMaxVersion(max_version=version)], clock=now)
     if wants_json():
         print_json(describe(playground))
     else:

@@ -4,13 +4,10 @@ Decides where built images stay, so that they can be looked into and compared wi
 """
 
 import shutil
-from importlib.resources import files
-from pathlib import Path
-from typing import Final
 
 from semver import Version
 
-from repo_tools.images import build_images
+from repo_tools.images import BootContent, Recipe, build_images
 from repo_tools.playground.place import Playground
 from repo_tools.playground.system import (
     MADE_AT,
@@ -19,11 +16,9 @@ from repo_tools.playground.system import (
     write_boot_tree,
     write_root_tree,
 )
-from repo_tools.releases import Release
+from repo_tools.sources import Release
+from repo_tools.tree import read_tree
 from updog.host import read_host
-
-DEFAULT_WAVES: Final = Path(str(files("repo_tools") / "waves" / "default.toml"))
-"""The ordinary rollout."""
 
 
 def build_release(playground: Playground, version: Version, *, healthy: bool) -> Release:
@@ -40,7 +35,9 @@ def build_release(playground: Playground, version: Version, *, healthy: bool) ->
     write_root_tree(root_tree, version, healthy=healthy)
     write_boot_tree(boot_tree)
     host = read_host(root_tree / OS_RELEASE)
-    images = build_images(root_tree, boot_tree, directory, made_at=MADE_AT)
+    images = build_images(
+        read_tree(root_tree), BootContent(tree=boot_tree), directory, Recipe(made_at=MADE_AT)
+    )
     for tree in (root_tree, boot_tree):
         shutil.rmtree(tree)
     return Release(variant=VARIANT, arch=host.arch, version=host.version, images=images)

@@ -1,11 +1,11 @@
 """`repo-tools playground release`: one more release, good or bad."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from semver import Version
 
+from repo_tools.draft import make_changes, read_catalogue
 from repo_tools.errors import RepoToolsError
 from repo_tools.images import Codec
 from repo_tools.jsonoutput import print_json, wants_json
@@ -14,17 +14,12 @@ from repo_tools.playground.facts import describe
 from repo_tools.playground.options import directory_argument
 from repo_tools.playground.place import Playground, find_playground
 from repo_tools.playground.publisher import build_release, sizes
-from repo_tools.releases import (
-    Release,
-    add_release,
-    known_versions,
-    limit,
-    read_manifest,
-    set_max_version,
-)
+from repo_tools.releases import find_listed, known_versions
 from repo_tools.repository import Publication, publishing
+from repo_tools.sources import Release, add_release
 from repo_tools.telling import telling
-from repo_tools.wavefile import load_wave_file
+from repo_tools.waves.options import read_schedule
+from repo_tools.workspace import now
 from updog.waves import Wave
 
 
@@ -68,33 +63,27 @@ def command(  # noqa: PLR0913 -- one parameter an option
     hold_back: bool,
 ) -> None:
     """Build release VERSION of the playground's system and publish it."""
-    playground, now = find_playground(directory), datetime.now(UTC)
-    waves = load_wave_file(wave_file, start=now) if wave_file else ()
+    playground = find_playground(directory)
+    schedule = read_schedule(str(wave_file), start=None) if wave_file else None
     codec = {"zstd": Codec.ZSTD, "lz4": Codec.LZ4}[compression]
     left = "the repository is as it was; run it again"
     with (
         telling("publish in", playground.repository, left=left),
-        publishing(playground.repository, playground.keys, now=now) as publication,
+        publishing(playground.repository, playground.keys, now=now()) as publication,
     ):
         release = _build(playground, publication, version, healthy=health == "pass")
-        add_release(publication, release, waves=waves, codec=codec)
-        if not hold_back:
-            _raise_limit(publication, version)
-    _print(playground, release, waves, as_json=wants_json())
+        change = add_release(release, codec=codec, schedule=schedule, hold_back=hold_back)
+        catalogue = make_changes(publication, [change], clock=now)
+    added = find_listed(catalogue.manifest, change.identity)
+    _print(playground, release, added.waves if added else (), as_json=wants_json())
 
 
 def _build(
     playground: Playground, publication: Publication, version: Version, *, healthy: bool
 ) -> Release:
-    if version in known_versions(read_manifest(publication)):
+    if version in known_versions(read_catalogue(publication).manifest):
         raise RepoToolsError(f"there is a {version} already: choose a new version")
     return build_release(playground, version, healthy=healthy)
-
-
-def _raise_limit(publication: Publication, version: Version) -> None:
-    most = limit(read_manifest(publication))
-    if most is None or most < version:
-        set_max_version(publication, version)
 
 
 def _print(

@@ -72,6 +72,8 @@ A kernel would lie here too; this small system has none, its boot is simulated.
 
 def write_root_tree(tree: Path, version: Version, *, healthy: bool) -> None:
     """Write the root file system of a release into a new directory."""
+    tree.mkdir(parents=True)
+    tree.chmod(0o755)
     for name, content in _own_files(version, healthy=healthy):
         _write(tree / name, content.encode(), mode=0o755 if name.suffix == ".sh" else 0o644)
     for name, data in _python_files(version):

@@ -10,8 +10,8 @@ from pathlib import Path
 from semver import Version
 from tuf.api.metadata import TargetFile
 
+from repo_tools.draft import read_catalogue
 from repo_tools.errors import RepoToolsError
-from repo_tools.releases import read_manifest
 from repo_tools.repository import PublishedRepository
 from repo_tools.rollout.schedule import Schedule, Traffic
 from updog.manifest import MANIFEST, Update
@@ -33,7 +33,9 @@ def from_repository(
         RepoToolsError: no such version is published, or with different waves.
     """
     published = PublishedRepository(directory)
-    updates = [each for each in read_manifest(published).updates if each.version == version]
+    updates = [
+        each for each in read_catalogue(published).manifest.updates if each.version == version
+    ]
     waves = _common_waves(updates, version, directory)
     return Schedule(
         name=str(version),

@@ -13,9 +13,44 @@ from repo_tools.playground.place import Playground
 from repo_tools.programs import find_own_command
 from tests.unit.repo_tools.machines import run
 
+GROUPS = ("image", "key", "max_version", "migrations", "playground", "release", "root", "waves")
 COMMANDS = [
     [],
+    ["key"],
+    ["key", "generate"],
+    ["key", "list"],
+    ["root"],
+    ["root", "create"],
+    ["root", "rotate"],
+    ["root", "show"],
+    ["root", "sign"],
+    ["release"],
+    ["release", "add"],
+    ["release", "withdraw"],
+    ["release", "list"],
+    ["release", "discard"],
+    ["migrations"],
+    ["migrations", "set"],
+    ["max-version"],
+    ["max-version", "set"],
+    ["waves"],
+    ["waves", "set"],
+    ["waves", "show"],
+    ["waves", "pause"],
+    ["waves", "resume"],
+    ["waves", "accelerate"],
+    ["publish"],
+    ["refresh"],
+    ["check-expirations"],
+    ["clone"],
+    ["export"],
+    ["import"],
+    ["image"],
+    ["image", "build"],
+    ["image", "disk"],
+    ["image", "inspect"],
     ["serve"],
+    ["validate"],
     ["playground"],
     ["playground", "boot"],
     ["playground", "create"],
@@ -35,7 +70,8 @@ def test_every_command_shows_an_example(command: list[str]) -> None:
 
 
 def test_help_does_not_wait_for_libraries_that_it_does_not_need() -> None:
-    program = "import sys, repo_tools.cli, repo_tools.playground.group; print(*sys.modules)"
+    groups = ", ".join(f"repo_tools.{group}.group" for group in GROUPS)
+    program = f"import sys, repo_tools.cli, {groups}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )

@@ -9,7 +9,16 @@ import pytest
 
 from repo_tools.cmdline import parse_command_line
 from repo_tools.ext4 import read_file
-from repo_tools.images import SALT, Codec, build_hash_image, build_images, compress
+from repo_tools.images import (
+    SALT,
+    BootContent,
+    Codec,
+    Recipe,
+    build_hash_image,
+    build_images,
+    compress,
+)
+from repo_tools.tree import read_tree
 from updog.stream import decompress
 from updog.verity import BLOCK_BYTES, TreeReader
 
@@ -24,7 +33,7 @@ def veritysetup() -> str:
 @pytest.fixture
 def root_image(tmp_path: Path) -> Path:
     image = tmp_path / "root"
-    image.write_bytes(random.Random(7).randbytes(300 * BLOCK_BYTES))
+    image.write_bytes(random.Random(7).randbytes(700 * BLOCK_BYTES))
     return image
 
 
@@ -59,8 +68,9 @@ def test_veritysetup_accepts_the_hash_image(root_image: Path, tmp_path: Path) ->
 
 
 def test_the_boot_image_vouches_for_the_tree_of_the_root_image(tmp_path: Path) -> None:
+    boot = BootContent(tree=a_tree(tmp_path / "b"))
     images = build_images(
-        a_tree(tmp_path / "r"), a_tree(tmp_path / "b"), tmp_path / "out", made_at=1
+        read_tree(a_tree(tmp_path / "r")), boot, tmp_path / "out", Recipe(made_at=1)
     )
     table = parse_command_line(read_file(images.boot, "/cmdline").decode())
     hashes = images.hash.read_bytes()
@@ -76,10 +86,10 @@ def test_the_boot_image_vouches_for_the_tree_of_the_root_image(tmp_path: Path) -
 def test_the_same_trees_give_the_same_images(tmp_path: Path) -> None:
     built = [
         build_images(
-            a_tree(tmp_path / name / "r"),
-            a_tree(tmp_path / name / "b"),
+            read_tree(a_tree(tmp_path / name / "r")),
+            BootContent(tree=a_tree(tmp_path / name / "b")),
             tmp_path / name / "out",
-            made_at=1,
+            Recipe(made_at=1),
         )
         for name in ("first", "second")
     ]
@@ -106,3 +116,22 @@ def test_a_compressed_image_is_one_frame_that_the_agent_unpacks(
     assert (facts.length, facts.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert facts.uncompressed_length == len(plain)
     assert facts.uncompressed_sha256 == hashlib.sha256(plain).hexdigest()
+
+
+def test_a_file_that_is_not_compressed_is_copied(root_image: Path, tmp_path: Path) -> None:
+    facts = compress(root_image, tmp_path / "copy", None)
+    assert (tmp_path / "copy").read_bytes() == root_image.read_bytes()
+    assert (facts.length, facts.sha256) == (facts.uncompressed_length, facts.uncompressed_sha256)
+
+
+def test_any_number_of_cores_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(random.Random(7).randbytes(1 << 19) * 80)  # more than one worker's share
+    packed = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda count=count: count)
+        compress(image, tmp_path / str(count), Codec.ZSTD)
+        packed.append((tmp_path / str(count)).read_bytes())
+    assert packed[0] == packed[1] == packed[2]

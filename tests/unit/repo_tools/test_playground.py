@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from repo_tools.draft import read_catalogue
 from repo_tools.playground.place import Playground
-from repo_tools.releases import read_manifest
 from repo_tools.repository import PublishedRepository
 from signpost.sets import SetName
 from tests.unit.repo_tools.machines import copied, flags, run, window
@@ -20,7 +20,7 @@ def playground_command(*arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 def manifest_of(playground: Playground) -> Manifest:
-    return read_manifest(PublishedRepository(playground.repository))
+    return read_catalogue(PublishedRepository(playground.repository)).manifest
 
 
 def test_the_machine_runs_the_first_release_from_set_a(fresh_playground: Playground) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner, Signature, Signer
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.keys import KeyDirectory
@@ -230,3 +231,32 @@ def test_a_target_that_was_tampered_with_is_not_read(publisher: Publisher) -> No
     target.write_bytes(b"eno")
     with pytest.raises(RepoToolsError, match=r"\.a is not what was signed"):
         PublishedRepository(publisher.directory).read("a")
+
+
+class _Unplugged(Signer):
+    """A device that was pulled out."""
+
+    public_key = CryptoSigner.generate_ed25519().public_key
+
+    @classmethod
+    def from_priv_key_uri(cls, *_: object) -> Signer:
+        return cls()
+
+    def sign(self, _payload: bytes) -> Signature:
+        raise RepoToolsError("hsm:2 did not sign: DeviceRemoved")
+
+
+def test_a_device_that_does_not_sign_leaves_the_repository_as_it_was(publisher: Publisher) -> None:
+    publisher.publish(a=b"one")
+    before = publisher.files()
+
+    class Keys:
+        def signers(self, role: str) -> tuple[Signer, ...]:
+            return (_Unplugged(),) if role == "snapshot" else publisher.keys.signers(role)
+
+    with (
+        pytest.raises(RepoToolsError, match=r"^hsm:2 did not sign: DeviceRemoved$"),
+        publishing(publisher.directory, Keys(), now=NOW) as publication,
+    ):
+        publication.add_bytes("a", b"two")
+    assert publisher.files() == before

@@ -1,13 +1,21 @@
 import http.client
+import json
+import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from repo_tools.errors import AddressInUseError, RepoToolsError
+from repo_tools.faults import Faults
+from repo_tools.programs import find_own_command
 from repo_tools.server import LOOPBACK, StaticServer, open_server, serving
+from tests.unit.repo_tools.machines import run
 
 CONTENT = b"0123456789"
 
@@ -133,3 +141,91 @@ def test_a_small_answer_does_not_wait_for_an_acknowledgement(server: StaticServe
     connection.close()
     # With Nagle's algorithm each but the first takes 40 ms.
     assert time.monotonic() - started < 0.5
+
+
+@contextmanager
+def serving_badly(directory: Path, **faults: Any) -> Iterator[StaticServer]:
+    directory.mkdir(exist_ok=True)
+    (directory / "file").write_bytes(CONTENT)
+    (directory / "other").write_bytes(CONTENT)
+    with serving(directory, faults=Faults(**faults)) as server:
+        yield server
+
+
+def test_a_throttled_server_keeps_to_its_pace(tmp_path: Path) -> None:
+    with serving_badly(tmp_path, bytes_per_second=100) as server:
+        started = time.monotonic()
+        assert ask(server, "/file")[1] == CONTENT
+        assert ask(server, "/file")[1] == CONTENT
+        assert time.monotonic() - started >= 0.2
+
+
+def test_a_slow_server_waits_before_it_answers(tmp_path: Path) -> None:
+    with serving_badly(tmp_path, latency_seconds=0.1) as server:
+        started = time.monotonic()
+        assert ask(server, "/file")[1] == CONTENT
+        assert time.monotonic() - started >= 0.1
+
+
+def test_a_body_is_cut_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    with serving_badly(tmp_path, close_after_bytes=4) as server:
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            ask(server, "/file")
+        assert caught.value.partial == b"0123"
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            ask(server, "/file", Range="bytes=4-")
+        assert caught.value.partial == b"4567"
+        assert ask(server, "/file", Range="bytes=8-")[1] == b"89"
+
+
+def test_a_server_without_ranges_sends_the_whole(tmp_path: Path) -> None:
+    with serving_badly(tmp_path, has_ranges=False) as server:
+        response, body = ask(server, "/file", Range="bytes=4-")
+        assert (response.status, body) == (200, CONTENT)
+        assert response.headers["Accept-Ranges"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("bytes=0-", b"012\xcc456789"), ("bytes=3-3", b"\xcc")]
+)
+def test_one_byte_is_sent_wrong(tmp_path: Path, asked: str, expected: bytes) -> None:
+    with serving_badly(tmp_path, corrupt_byte=3) as server:
+        assert ask(server, "/file", Range=asked)[1] == expected
+        assert ask(server, "/file", Range="bytes=4-")[1] == b"456789"
+
+
+def test_a_share_of_the_requests_gets_a_status_the_same_ones_for_a_seed(tmp_path: Path) -> None:
+    seen = []
+    for seed in (1, 1, 2):
+        with serving_badly(tmp_path, statuses=((503, 0.3), (404, 0.2)), seed=seed) as server:
+            seen.append([ask(server, "/file")[0].status for _ in range(40)])
+    assert seen[0] == seen[1] != seen[2]
+    assert {200, 404, 503} == set(seen[0])
+    assert 6 <= seen[0].count(503) <= 20
+
+
+def test_only_some_paths_go_wrong(tmp_path: Path) -> None:
+    with serving_badly(tmp_path, statuses=((500, 1.0),), pattern="o*") as server:
+        assert ask(server, "/file")[0].status == 200
+        assert ask(server, "/other")[0].status == 500
+
+
+@pytest.mark.parametrize("value", ["503", "200:10", "503:101", "503:60"])
+def test_a_status_that_is_none_is_a_usage_error(tmp_path: Path, value: str) -> None:
+    done = run("repo-tools", "serve", tmp_path, "--status", value, "--status", "500:50")
+    assert done.returncode == 2
+    assert "write a status from 400 to 599 and a percentage, like 503:10" in done.stderr
+
+
+def test_the_installed_server_goes_wrong_as_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    command = [str(find_own_command("repo-tools")), "serve", str(tmp_path), "--port", "0", "--json"]
+    options = ["--close-after", "6", "--corrupt-byte", "1", "--no-ranges", "--latency-ms", "1"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")["url"]
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            urllib.request.urlopen(f"{url}/file", timeout=5).read()  # noqa: S310
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert caught.value.partial == b"0\xce2345"

@@ -194,12 +194,14 @@ class TestDevices:
         path = an_image(tmp_path)
         pose_as_device(monkeypatch, sector_size=512)
         nodes = {
-            (0, 4): PartitionNode(path="/dev/vda4", offset_bytes=2 << 20, length_bytes=1 << 20)
+            (0, 4): PartitionNode(
+                path="/dev/vda4", device=7, offset_bytes=2 << 20, length_bytes=1 << 20
+            )
         }
         monkeypatch.setattr("signpost.disk.find_partition_node", lambda *asked: nodes[asked])
         found = disk.read(Location(path=path))
         assert found.window(found.sets.a.root) == Window(
-            path=Path("/dev/vda4"), offset_bytes=0, length_bytes=1 << 20
+            path=Path("/dev/vda4"), offset_bytes=0, length_bytes=1 << 20, device=7
         )
 
     @pytest.mark.parametrize(("offset", "length"), [(1 << 20, 1 << 20), (2 << 20, 2 << 20)])
@@ -208,7 +210,7 @@ class TestDevices:
     ) -> None:
         path = an_image(tmp_path)
         pose_as_device(monkeypatch, sector_size=512)
-        stale = PartitionNode(path="/dev/vda4", offset_bytes=offset, length_bytes=length)
+        stale = PartitionNode(path="/dev/vda4", device=7, offset_bytes=offset, length_bytes=length)
         monkeypatch.setattr("signpost.disk.find_partition_node", lambda *_: stale)
         found = disk.read(Location(path=path))
         with pytest.raises(DiskError, match=r"still uses an older table .* `partprobe "):

@@ -203,7 +203,12 @@ class TestTheNodeOfAPartition:
         names.put_into(sysfs)
         disk = os.makedev(*numbers(names.disk_device))
         found = find_partition_node(disk, 4, sysfs=sysfs.root)
-        assert found == PartitionNode(path=names.node, offset_bytes=4 << 20, length_bytes=1 << 20)
+        assert found == PartitionNode(
+            path=names.node,
+            device=os.makedev(*numbers(names.device)),
+            offset_bytes=4 << 20,
+            length_bytes=1 << 20,
+        )
 
     def test_numbers_with_the_same_digits_are_told_apart(self, sysfs: Sysfs) -> None:
         disk = sysfs.disk("sda", "8:0")

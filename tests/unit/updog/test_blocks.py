@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from updog.blocks import BUFFER_BYTES, BlockWorkers
 
@@ -97,3 +98,33 @@ def test_buffers_are_aligned_for_devices() -> None:
     with BlockWorkers(lambda *_: None) as workers:
         buffer = workers.take()
         assert ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % 4096 == 0
+
+
+def test_where_no_thread_can_be_started_memory_is_said_to_lack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with BlockWorkers(lambda _offset, _data: None) as workers, pytest.raises(MemoryError):
+        workers.hand_over(0, workers.take())
+
+
+def test_a_stop_that_waits_for_the_disk_says_so() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(_offset: int, _data: memoryview) -> None:
+        begun.set()
+        assert may_end.wait(30)
+
+    def interrupted() -> None:
+        with BlockWorkers(work) as workers:
+            workers.hand_over(0, workers.take())
+            assert begun.wait(30)
+            threading.Timer(1.0, may_end.set).start()
+            raise KeyboardInterrupt
+
+    with capture_logs() as said, pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [entry["summary"] for entry in said] == ["waiting for the disk to end what it has begun"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from updog.durable import WholeDirectory, replacing
+from updog.durable import WholeDirectory, make_directory, replacing
 
 
 class Recorder:
@@ -99,6 +99,32 @@ class TestFiles:
             file.write(b"new")
         assert (directory / "file" / "inner").is_dir()
         assert names(directory) == ["file"]
+
+
+class TestNewDirectories:
+    def test_the_name_of_each_is_on_the_medium_before_anything_is_put_into_it(
+        self, directory: Path, recorder: Recorder
+    ) -> None:
+        make_directory(directory / "one" / "two")
+        assert recorder.steps == ["flush . one", "flush one two"]
+
+    def test_one_that_is_there_already_is_left_alone(
+        self, directory: Path, recorder: Recorder
+    ) -> None:
+        make_directory(directory)
+        assert recorder.steps == []
+
+    def test_something_else_in_its_place_is_not_removed(self, directory: Path) -> None:
+        (directory / "one").write_bytes(b"a file")
+        with pytest.raises(OSError, match=r"exists|directory"):
+            make_directory(directory / "one" / "two")
+        assert (directory / "one").read_bytes() == b"a file"
+
+    def test_a_whole_directory_is_not_lost_with_the_one_that_it_lies_in(
+        self, directory: Path, recorder: Recorder
+    ) -> None:
+        WholeDirectory(directory / "cache" / "place").begin()
+        assert recorder.steps == ["flush . cache"]
 
 
 class TestDirectories:

@@ -56,6 +56,20 @@ class TestFile:
             },
         ]
 
+    def test_the_first_event_is_not_lost_with_the_name_of_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flushed: list[str] = []
+        fsync = os.fsync
+
+        def flush(descriptor: int) -> None:
+            flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", flush)
+        a_history(tmp_path / "state", an_event(EventKind.STARTED), an_event(EventKind.FAILED))
+        assert flushed == [tmp_path.name, "history.jsonl", "state", "history.jsonl"]
+
     def test_no_descriptor_is_left_behind(self, tmp_path: Path) -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
         a_history(tmp_path, an_event(), an_event()).events()

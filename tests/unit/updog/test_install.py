@@ -1,6 +1,7 @@
 """What is called installed is on the disk and is what was signed."""
 
 import hashlib
+import os
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -424,6 +425,16 @@ class TestHoldingNothing:
             check_image(an_image(b"", role=role, signed=signed), MIB, tree=tree)
 
 
+def test_a_rehearsal_reads_blocks_of_a_tree_that_lie_in_two_of_its_buffers() -> None:
+    """The leaves of a root of 260 MiB reach beyond the first buffer, at no multiple of 128."""
+    root = memoryview(bytes(260 * MIB))
+    tree = build_tree([root], salt=b"s", uuid=bytes(16)).image
+    held = check_image(an_image(tree, role=Role.HASH, signed=tree), len(tree), tree=None)
+    assert held is not None
+    for first in range(0, len(root) // BLOCK_BYTES, 512):
+        assert held.first_bad_block(first, root[: 512 * BLOCK_BYTES]) is None
+
+
 class TestOpeningTheTree:
     @pytest.mark.parametrize("length", [1, 4096, 2 * 4096])
     def test_a_hash_image_that_was_written_over_an_older_tree_does_not_borrow_from_it(
@@ -457,7 +468,7 @@ class TestProving:
         with open_for_writing(window) as partition:
             written = write_image(an_image(role=role), partition, tree=None)
             alter(window, at)
-            with pytest.raises(ImageError) as caught:
+            with pytest.raises(PartitionError) as caught:
                 prove(written, partition, tree=None)
         assert str(caught.value) == (
             f"{role}.lz4: the {role} partition does not give back what was written to its bytes "
@@ -470,7 +481,7 @@ class TestProving:
         with open_for_writing(window) as partition:
             written = write_image(a_root_image(), partition, tree=a_tree_reader())
             alter(window, block * BLOCK_BYTES)
-            with pytest.raises(ImageError) as caught:
+            with pytest.raises(PartitionError) as caught:
                 prove(written, partition, tree=a_tree_reader())
         assert str(caught.value) == (
             f"root.lz4: block {block} of the root partition is not the one that the hash tree "
@@ -508,8 +519,28 @@ class TestProving:
             written = write_image(image, partition, tree=tree)
             alter(backing, 5000)
             assert partition.read(0, 4096) == backing.path.read_bytes()[4096:8192]
-            with pytest.raises(ImageError, match="the medium may be failing"):
+            with pytest.raises(PartitionError, match="the medium may be failing"):
                 prove(written, partition, tree=tree)
+
+    @pytest.mark.loop
+    @pytest.mark.parametrize(
+        ("start", "length"), [(0, 4 * MIB + 512), (MIB, MIB + 512), (MIB + 512, MIB)]
+    )
+    def test_the_last_page_of_an_odd_partition_is_read_back_from_the_medium(
+        self, tmp_path: Path, start: int, length: int
+    ) -> None:
+        backing = tmp_path / "medium.img"
+        backing.write_bytes(bytes(4 * MIB + 512))
+        content = os.urandom(length)
+        with loop_device(backing, "--direct-io=on") as node:
+            window = Window(path=node, offset_bytes=start, length_bytes=length)
+            with open_for_writing(window) as partition:
+                written = write_image(an_image(content, signed=content), partition, tree=None)
+                with backing.open("r+b", buffering=0) as medium:
+                    os.pwrite(medium.fileno(), bytes([content[-1] ^ 1]), start + length - 1)
+                    os.fsync(medium.fileno())
+                with pytest.raises(PartitionError, match="does not give back"):
+                    prove(written, partition, tree=None)
 
 
 def _open_device(node: Path, window: Window) -> AbstractContextManager[OpenPartition]:

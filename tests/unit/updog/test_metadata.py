@@ -770,10 +770,11 @@ class TrustingTransport(Transport):
         url: str | Sequence[str],
         *,
         length: int | None = None,
+        offset: int = 0,
         deadline_seconds: float | None = None,
         on_failure: Callable[[str], None] = lambda _url: None,
     ) -> Generator[bytes, None, None]:
-        del length
+        del length, offset
         return super().stream(url, deadline_seconds=deadline_seconds, on_failure=on_failure)
 
 

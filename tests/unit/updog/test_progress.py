@@ -31,6 +31,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def no_service_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
 
 
 @contextmanager
@@ -158,6 +159,11 @@ class TestCounting:
             break_off()
         assert max(position.done for position in display.shown) == 50
         assert display.ends == 1
+        progress.expect(100)
+        with pytest.raises(OSError, match="gone"):
+            break_off()
+        fetch(progress, clock, 100)
+        assert display.shown[-1].all_done == 100
 
 
 class TestTheBar:
@@ -174,6 +180,7 @@ class TestTheBar:
             ({"done": 300, "length": 200}, "[####################] 300/200 B"),
             ({"done": 1 << 19, "length": 6 * MIB}, "0.5/6.0 MiB"),
             ({"all_length": 0}, "0:00:01"),
+            ({"seconds_left": 1e18}, "4 days, 3:00:00"),
         ],
     )
     def test_it_bears_what_is_unknown_empty_or_too_much(
@@ -257,6 +264,13 @@ class TestChoosing:
             assert kinds([*choose_displays(ProgressMode.AUTO)]) == [Bar]
             assert kinds([*choose_displays(ProgressMode.NONE)]) == []
             assert kinds([*choose_displays(ProgressMode.JSON)]) == [JsonLines]
+
+    def test_a_terminal_that_cannot_draw_a_line_anew_gets_none(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TERM", "dumb")
+        with a_terminal() as (terminal, _shows), redirect_stderr(terminal):
+            assert kinds([*choose_displays(ProgressMode.AUTO)]) == []
 
     def test_a_file_gets_silence_unless_lines_are_asked_for(self) -> None:
         with redirect_stderr(io.StringIO()):

@@ -1,0 +1,1 @@
+"""`repo-tools key`: private keys as files."""

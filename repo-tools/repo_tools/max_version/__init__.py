@@ -1,0 +1,1 @@
+"""`repo-tools max-version`: how far up machines may go."""

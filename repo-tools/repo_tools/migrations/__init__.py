@@ -1,0 +1,1 @@
+"""`repo-tools migrations`: what runs between two versions."""

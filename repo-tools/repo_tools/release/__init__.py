@@ -1,0 +1,1 @@
+"""`repo-tools release`: what is offered to machines."""

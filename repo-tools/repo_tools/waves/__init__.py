@@ -1,0 +1,1 @@
+"""Wave files that come with repo-tools, and `repo-tools waves`."""
