@@ -235,7 +235,8 @@ class TestAuto:
     def test_what_is_not_offered_any_more_is_not_entered_by_itself(self, machine: Machine) -> None:
         machine.playground("max-version", "1.2.0").succeeded()
         machine.updog("update", "--now", "--image", "1.2.0").succeeded()
-        machine.playground("max-version", "1.0.0").succeeded()
+        machine.playground("max-version", "1.1.0").succeeded()
+        machine.configure("seed = ", 'version_lock = ">=1.2"\nseed = ')
         marker = reboot_marker(machine)
         reboot_strategy(machine, "now")
         assert auto(machine) == ("withdrawn", "1.2.0")
