@@ -85,7 +85,16 @@ bench: setup  ## measure what docs/performance.md states, as root, in a quarter 
 	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.install --picture docs/install.svg
 
+DEB_DIRECTORY ?= build
+.PHONY: deb
+deb: setup  ## make a Debian package of updog, signpost and their units, on Debian 12
+	scripts/deb "$(VENV)" "$(DEB_DIRECTORY)"
+
+.PHONY: deb-test
+deb-test: setup  ## install that package into a plain Debian 12 and purge it, as root, in minutes
+	scripts/deb-test "$$(scripts/deb "$(VENV)" "$(DEB_DIRECTORY)")"
+
 .PHONY: clean
 clean:  ## remove the virtual environment, the playground and all caches
-	rm -rf "$(VENV)" "$(PLAYGROUND)" "$(BOOT)" .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf "$(VENV)" "$(PLAYGROUND)" build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # manifest brings a JSON library, which deciding does not nee
     from semver import Version
 
     from updog.history import Event
+    from updog.hold import Hold
     from updog.host import Host
     from updog.manifest import Manifest, Update
 
@@ -43,6 +44,8 @@ class Reason(StrEnum):
     LOCKED = "locked"
     QUARANTINED = "quarantined"
     WAVE_NOT_STARTED = "not yet"
+    ON_HOLD = "on hold"
+    """The operator holds all updates back: never a verdict on one, only the reason for none."""
     NOT_LISTED = "not listed"
     """There was nothing to judge: never a verdict on an update, only the reason for none."""
 
@@ -57,12 +60,14 @@ class Policy:
         ignore_waves: Do not wait for this machine's turn.
         forced: Exactly this version, whatever runs, is locked or is quarantined; waves still count.
         quarantined: Versions that failed here or were left by hand, each with its rollback.
+        hold: What holds updates back, if anything does; `forced` goes before it.
     """
 
     version_lock: VersionLock = LATEST
     ignore_waves: bool = False
     forced: Version | None = None
     quarantined: Mapping[Version, Event] = field(default_factory=dict)
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +152,16 @@ def judge(
 def choose(judgement: Judgement) -> Chosen | NoUpdate:
     """Draw the conclusion from the verdicts."""
     for verdict in judgement.verdicts:
+        if verdict.reason is Reason.CHOSEN and is_held(judgement.policy):
+            return NoUpdate(reason=Reason.ON_HOLD, verdict=verdict)
         if verdict.reason is Reason.CHOSEN:
             return _chosen(verdict.update, judgement)
     return _no_update(judgement)
+
+
+def is_held(policy: Policy) -> bool:
+    """Tell whether updates are on hold, and nobody insists on one."""
+    return policy.hold is not None and policy.forced is None
 
 
 def withdrawn_above(judgement: Judgement) -> Version | None:

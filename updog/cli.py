@@ -78,6 +78,11 @@ _COMMANDS: Final = {
     "status": _lazy("status", "Say what runs, what is staged and what boots next."),
     "explain": _lazy("explain", "Say of every update why it is, or is not, taken, and when."),
     "history": _lazy("history", "Say what happened to this machine."),
+    "auto": _lazy("auto", "Update and restart as the settings say: what updog.timer runs."),
+    "hold": _lazy("hold", "Hold updates back."),
+    "release": _lazy("hold", "Let updates go that are on hold.", attribute="release"),
+    "health-check": _lazy("health_check", "Run the health checks of this system."),
+    "end-trial": _lazy("end_trial", "End a boot on trial whose time is over."),
     "migrations": _lazy("migrations", "Prove the kept migrations again, without a network."),
     "config": _lazy("config", "Print the settings in force."),
     "whats": LazyCommand(

@@ -9,10 +9,10 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 from urllib.parse import unquote
 
 import msgspec
@@ -20,14 +20,18 @@ import msgspec
 from signpost.sets import SetName
 from updog.errors import ConfigError
 from updog.files import read_small_text
+from updog.health import Limits, Reaction
 from updog.names import quoted
 from updog.proxies import is_web_address, without_user
+from updog.schedule import Day, Strategy, parse_clock
 from updog.versions import LATEST, VersionLock, parse_version_lock
 from updog.waves import SEEDS, Seed
 
 _MOST_BYTES = 1 << 20
 
 _SLOWEST_BYTES_PER_SECOND = 1024
+_LONGEST_CHECK_SECONDS = 3600
+_MOST_RETRIES = 1000
 
 BASE_URLS = ("metadata_base_url", "targets_base_url")
 """The settings that may hold one address, or a list of them."""
@@ -39,11 +43,15 @@ _DUPLICATE = re.compile(
 
 # How msgspec words a value that does not fit, and a missing one.
 _MISFIT = re.compile(r"(?P<why>.*) - at `\$\.(?P<where>.*)`")
-_MISSING = re.compile(r"Object missing required field `(?P<key>.*)`")
+_MISSING = re.compile(
+    r"Object missing required field `(?P<key>[^`]*)`(?: - at `\$\.(?P<where>.*)`)?"
+)
 
 _EXAMPLES = {
     "metadata_base_url": '"https://updates.example/metadata"',
     "targets_base_url": '"https://updates.example/targets"',
+    "begin": '"02:00"',
+    "end": '"04:30"',
     "seed": "1311 (a number from 0 to 2047, drawn once for each machine)",
 }
 
@@ -58,6 +66,11 @@ class Paths:
     state: Path = Path("/var/lib/updog")
     os_release: Path = Path("/etc/os-release")
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+    health: tuple[Path, ...] = (
+        Path("/etc/signpost/health.d"),
+        Path("/usr/lib/signpost/health.d"),
+    )
+    holds: tuple[Path, ...] = (Path("/etc/updog/hold.d"), Path("/run/updog/hold.d"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +87,67 @@ class DiskSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebootSettings:
-    """How to restart the machine: the absolute path of a program, and its arguments."""
+    """How to restart the machine, and when `updog auto` does.
+
+    `command` is the absolute path of a program, and its arguments.
+    """
 
     command: tuple[str, ...] = ("/usr/bin/systemctl", "reboot")
+    strategy: Strategy = Strategy.MANUAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoSettings:
+    """Whether `updog auto` does anything at all, and whether it installs in the windows only."""
+
+    enabled: bool = True
+    install_in_windows: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSettings:
+    """A maintenance window, as it is written: `begin` and `end` are times of day like `02:30`."""
+
+    begin: str
+    end: str
+    days: tuple[Day, ...] = tuple(Day)
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """The limits of one health check; None is what counts for all."""
+
+    timeout_seconds: float | None = None
+    retries: int | None = None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """The limits of health checks, and what a boot on trial does when a required one fails."""
+
+    timeout_seconds: float = 60.0
+    retries: int = 0
+    retry_after_seconds: float = 5.0
+    on_failed_trial: Reaction = Reaction.REBOOT
+    checks: Mapping[str, CheckSettings] = field(default_factory=dict)
+
+    def limits(self, name: str) -> Limits:
+        """Return the limits of a check."""
+        own = self.checks.get(name, CheckSettings())
+        return Limits(
+            timeout_seconds=_first(own.timeout_seconds, self.timeout_seconds),
+            retries=_first(own.retries, self.retries),
+            retry_after_seconds=_first(own.retry_after_seconds, self.retry_after_seconds),
+        )
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _first(own: _Number | None, common: _Number) -> _Number:
+    return common if own is None else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +182,10 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     disk: DiskSettings = field(default_factory=DiskSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    auto: AutoSettings = field(default_factory=AutoSettings)
+    windows: tuple[WindowSettings, ...] = ()
     reboot: RebootSettings = field(default_factory=RebootSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
 
 
 def load_config(path: Path) -> Config:
@@ -162,9 +236,27 @@ def _refuse_unknown_keys(table: Mapping[str, Any], shape: type, prefix: str = ""
     for key, value in table.items():
         if key not in known:
             raise ValueError(_unknown_key(prefix, key, list(known)))
-        inner = known[key]
-        if isinstance(value, dict) and isinstance(inner, type) and dataclasses.is_dataclass(inner):
-            _refuse_unknown_keys(value, inner, f"{prefix}{key}.")
+        for where, inner, inner_shape in _inner_tables(key, value, known[key]):
+            _refuse_unknown_keys(inner, inner_shape, f"{prefix}{where}.")
+
+
+def _inner_tables(key: str, value: object, kind: Any) -> Iterator[tuple[str, dict[str, Any], type]]:
+    """Go through the tables that a setting holds: itself, those of a list, those under any name."""
+    if _is_shape(kind):
+        if isinstance(value, dict):
+            yield key, value, kind
+        return
+    shapes = [each for each in get_args(kind) if _is_shape(each)]
+    if not shapes or not isinstance(value, dict | list):
+        return
+    named = value.items() if isinstance(value, dict) else enumerate(value, 1)
+    for name, inner in named:
+        if isinstance(inner, dict):
+            yield f"{key}.{name}", inner, shapes[0]
+
+
+def _is_shape(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _unknown_key(prefix: str, key: str, known: list[str]) -> str:
@@ -226,8 +318,9 @@ def _path_text(value: object) -> str:
 def _explain(message: str) -> str:
     """Reword msgspec's message: the setting first, and what to write where it is missing."""
     if missing := _MISSING.fullmatch(message):
-        key = missing["key"]
-        return f"{key} is missing; add a line like {key} = {_EXAMPLES[key]}"
+        key, where = missing["key"], missing["where"]
+        whole = f"{where}.{key}" if where else key
+        return f"{whole} is missing; add a line like {key} = {_EXAMPLES[key]}"
     if misfit := _MISFIT.fullmatch(message):
         return f"{misfit['where']}: {_plain(misfit['why'])}"
     return message
@@ -245,7 +338,9 @@ def _check(config: Config) -> None:
     _check_seed(config.seed)
     _check_disk(config.disk)
     _check_network(config.network)
+    _check_windows(config)
     _check_reboot(config.reboot)
+    _check_health(config.health)
 
 
 def _check_base_urls(key: str, urls: tuple[str, ...]) -> None:
@@ -296,6 +391,45 @@ def _check_network(network: NetworkSettings) -> None:
         raise ValueError(
             f"network.max_bytes_per_second is {limit}; it must be at least "
             f"{_SLOWEST_BYTES_PER_SECOND}, or left out"
+        )
+
+
+def _check_windows(config: Config) -> None:
+    for number, window in enumerate(config.windows, 1):
+        for name, text in (("begin", window.begin), ("end", window.end)):
+            try:
+                parse_clock(text)
+            except ValueError as err:
+                raise ValueError(f"windows.{number}.{name} is {quoted(text)}; {err}") from err
+        if not window.days:
+            raise ValueError(f"windows.{number}.days is empty; name a day, or leave the line out")
+    if config.windows:
+        return
+    if config.reboot.strategy is Strategy.WINDOW:
+        raise ValueError('reboot.strategy is "window", but there is no window; add [[windows]]')
+    if config.auto.install_in_windows:
+        raise ValueError("auto.install_in_windows is set, but there is no window; add [[windows]]")
+
+
+def _check_health(health: HealthSettings) -> None:
+    """Refuse limits that are none."""
+    _check_limits("health", health)
+    for name, own in health.checks.items():
+        _check_limits(f"health.checks.{quoted(name)}", own)
+
+
+def _check_limits(where: str, limits: HealthSettings | CheckSettings) -> None:
+    timeout, retries, pause = limits.timeout_seconds, limits.retries, limits.retry_after_seconds
+    if timeout is not None and not 0 < timeout <= _LONGEST_CHECK_SECONDS:
+        raise ValueError(
+            f"{where}.timeout_seconds is {timeout}; it must be above 0 and at most "
+            f"{_LONGEST_CHECK_SECONDS}"
+        )
+    if retries is not None and not 0 <= retries <= _MOST_RETRIES:
+        raise ValueError(f"{where}.retries is {retries}; it must be from 0 to {_MOST_RETRIES}")
+    if pause is not None and not 0 <= pause <= _LONGEST_CHECK_SECONDS:
+        raise ValueError(
+            f"{where}.retry_after_seconds is {pause}; it must be from 0 to {_LONGEST_CHECK_SECONDS}"
         )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from updog.choice import Judgement, NoUpdate, Reason, Verdict, withdrawn_above
+from updog.choice import Judgement, NoUpdate, Reason, Verdict, is_held, withdrawn_above
+from updog.hold import hold_words
+from updog.names import printable
 from updog.versions import LATEST
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _VERDICTS = {
     Reason.NOT_REQUESTED: "--image asks for {forced}",
     Reason.HELD_BACK: "is held back: the publisher allows up to {max_version} for now",
     Reason.LOCKED: "is not admitted by version_lock {lock}",
-    Reason.QUARANTINED: "{left} on {day}; `updog update --image {version}` insists",
+    Reason.QUARANTINED: "{left} on {day}{found}; `updog update --image {version}` insists",
     Reason.WAVE_NOT_STARTED: (
         "reaches this machine {moment}, {wave}; `updog update {image}--now` does not wait"
     ),
@@ -59,6 +61,7 @@ def explain_verdict(verdict: Verdict, judgement: Judgement, *, zone: tzinfo | No
         lock=judgement.policy.version_lock,
         left=_left(rolled_back) if rolled_back else "",
         day=_day(rolled_back.time, zone) if rolled_back else "",
+        found=_found(rolled_back) if rolled_back else "",
         moment=_moment(place.ready_at, zone) if place else "at once",
         wave=_wave(place, judgement) if place else "no waves",
     )
@@ -81,10 +84,20 @@ def explain_withdrawal(judgement: Judgement) -> str | None:
     )
 
 
+def explain_hold(judgement: Judgement, *, zone: tzinfo | None = None) -> str | None:
+    """Say that updates are on hold, if they are."""
+    hold = judgement.policy.hold
+    if hold is None or not is_held(judgement.policy):
+        return None
+    return f"updates are on hold, {hold_words(hold, zone=zone)}"
+
+
 def _explain_none(none: NoUpdate, judgement: Judgement, *, zone: tzinfo | None) -> str:
     host, lock = judgement.host, judgement.policy.version_lock
     kept = f"{host.version} runs, as version_lock {lock} wants"
     match none.reason, none.verdict:
+        case Reason.ON_HOLD, Verdict(update=update):
+            return f"{update.version} is there, but {explain_hold(judgement, zone=zone)}"
         case Reason.LOCKED, Verdict(update=update):
             return f"{kept}; {update.version} is newer and not admitted"
         case _, Verdict(update=update) as verdict:
@@ -152,6 +165,11 @@ def _moment(time: datetime, zone: tzinfo | None) -> str:
 
 def _day(time: datetime, zone: tzinfo | None) -> str:
     return f"{time.astimezone(zone):%Y-%m-%d}"
+
+
+def _found(rolled_back: Event) -> str:
+    """Say what the trial told of its health, if it could."""
+    return f" ({printable(rolled_back.error)})" if rolled_back.error else ""
 
 
 def _left(rolled_back: Event) -> str:

@@ -21,6 +21,9 @@ from updog.errors import UpdogError
 
 _OWN_CODE = Path(__file__)
 
+_JUDGED_BY_OWNER: Final = (stat.S_IFLNK, stat.S_IFBLK, stat.S_IFCHR)
+"""The mode of a link means nothing, the group of a disk is trusted, /dev/null keeps nothing."""
+
 _MOST_LINKS: Final = 40
 """The kernel follows no more on the way to one file."""
 
@@ -127,7 +130,7 @@ def _danger(step: _Step, trust: _Trust) -> str | None:
     if status.st_uid not in trust.users:
         return _owned_by_another(path, status)
     mode = stat.S_IMODE(status.st_mode)
-    if stat.S_ISLNK(status.st_mode) or stat.S_ISBLK(status.st_mode):
+    if stat.S_IFMT(status.st_mode) in _JUDGED_BY_OWNER:
         return None
     if step.is_above and mode & stat.S_ISVTX:
         return None  # others can add to a sticky directory like /tmp, not replace what is there

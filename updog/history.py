@@ -52,6 +52,8 @@ class Event:
         by_hand: Somebody wanted it: a rollback from a system that was marked successful, or the
             start of a downgrade that nothing but `--image` asked for.
         unseen: A rollback that is only feared: the flags that would tell were changed by hand.
+        error: Why an installation or a check failed; of a rollback, what the trial told of its
+            health.
         contents: What was written into a set, by role, where no hash tree tells it.
     """
 

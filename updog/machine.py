@@ -1,6 +1,6 @@
 """The machine that is updated: its settings, what runs, its disk and its memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from signpost.disk import Location
 from signpost.state import BootState
 from updog.config import Config
 from updog.files import read_small_text
-from updog.history import Event, settle
+from updog.health import trouble
+from updog.health_file import read_health
+from updog.history import Event, EventKind, settle
 from updog.history_file import History
 from updog.host import Host, read_host
 
@@ -46,13 +48,24 @@ def open_machine(config: Config) -> Machine:
 
 def unrecorded(machine: Machine, state: BootState, *, now: datetime) -> tuple[Event, ...]:
     """Return what has become of the sets and is not in the history yet, as `settle` finds it."""
-    return settle(
+    events = settle(
         machine.history.events(),
         state,
         running=machine.host.version,
         boot_id=machine.boot_id,
         now=now,
     )
+    return tuple(_explained(machine, event) for event in events)
+
+
+def _explained(machine: Machine, event: Event) -> Event:
+    """Add to a rollback what the boot that failed has told of its health, if it could."""
+    if event.kind is not EventKind.ROLLED_BACK or event.by_hand:
+        return event
+    record = read_health(machine.config.paths.state, event.set)
+    if record is None or record.version != event.version:
+        return event
+    return replace(event, error=trouble(record))
 
 
 def _read_boot_id(path: Path) -> str | None:

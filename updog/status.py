@@ -16,6 +16,7 @@ from signpost.flags import CLEARED, BootFlags
 from signpost.sets import SetName
 from signpost.state import BootState, next_set
 from updog.config import Config
+from updog.health import HealthRecord, record_facts, trouble
 from updog.history import (
     Event,
     EventKind,
@@ -24,7 +25,9 @@ from updog.history import (
     last_deed,
     staged_version,
 )
+from updog.hold import Hold, hold_facts, hold_words
 from updog.host import Host
+from updog.names import printable
 from updog.proof import RoleVersions
 from updog.transport import public_url
 from updog.units import duration
@@ -64,6 +67,11 @@ class Status:
     may_read_metadata: bool
     writer: int | None
     last_check: Event | None
+    trouble: str | None
+    """What the trial of the inactive set told of its health, where it failed."""
+    health: HealthRecord | None
+    """What this boot told of its health."""
+    hold: Hold | None
 
 
 def assess(  # noqa: PLR0913 -- each is read from somewhere else
@@ -75,6 +83,8 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
     last_check: Event | None = None,
     may_read_metadata: bool = True,
     writer: int | None = None,
+    health: HealthRecord | None = None,
+    hold: Hold | None = None,
 ) -> Status:
     """Read the facts together.
 
@@ -86,6 +96,8 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
         last_check: the last look at the repository, if one is known of.
         may_read_metadata: whether whoever asks can know that.
         writer: the process that holds the lock of all runs, if one does.
+        health: what this boot told of its health, if it did.
+        hold: what holds updates back, if anything does.
     """
     other = state.active.other if state.active else None
     flags = state.flags.get(other) if other else None
@@ -101,7 +113,18 @@ def assess(  # noqa: PLR0913 -- each is read from somewhere else
         may_read_metadata=may_read_metadata,
         writer=writer,
         last_check=last_check,
+        trouble=_trouble(other, events),
+        health=health,
+        hold=hold,
     )
+
+
+def _trouble(name: SetName | None, events: Sequence[Event]) -> str | None:
+    """Return what is known of the failed trial that is the last thing known of a set."""
+    if name is None or not _was_rolled_back(name, events):
+        return None
+    rollbacks = (e for e in reversed(events) if e.set is name and e.kind is EventKind.ROLLED_BACK)
+    return next(rollbacks).error
 
 
 def _judge_inactive(state: BootState, events: Sequence[Event], *, is_locked: bool) -> InactiveSet:
@@ -173,10 +196,31 @@ def status_lines(status: Status, config: Config, *, now: datetime) -> list[str]:
     ]
     return [
         *lines,
+        *([f"          {printable(status.trouble)}"] if status.trouble else []),
+        *_health_lines(status),
+        *_hold_lines(status),
         f"Channel   {_channel(config)}  {_checked(status, now)}{_freshness(status, now)}",
         f"Policy    {_policy(config)}",
         f"Next      {_next_step(status)}",
     ]
+
+
+def _health_lines(status: Status) -> list[str]:
+    """Say what this boot's health checks found, where they were made."""
+    record = status.health
+    if record is None:
+        return []
+    if not record.is_healthy:
+        return [f"Health    {printable(trouble(record) or 'its checks have not ended')}"]
+    wanted = [check.name for check in record.checks if not check.passed]
+    count = len(record.checks) - len(wanted)
+    passed = "1 check passed" if count == 1 else f"{count} checks passed"
+    failed = f"; {', '.join(wanted)} failed, not required" if wanted else ""
+    return [f"Health    {printable(passed + failed)}"]
+
+
+def _hold_lines(status: Status) -> list[str]:
+    return [f"On hold   {hold_words(status.hold)}"] if status.hold else []
 
 
 def _channel(config: Config) -> str:
@@ -314,7 +358,10 @@ def status_facts(status: Status, config: Config) -> dict[str, Any]:
             "version": str(status.inactive_version) if status.inactive_version else None,
             "set": status.active.other if status.active else None,
             "flags": _flag_facts(status.inactive_flags),
+            "trouble": status.trouble,
         },
+        "health": record_facts(status.health) if status.health else None,
+        "hold": hold_facts(status.hold) if status.hold else None,
         "next": status.next,
         "channel": _channel(config),
         "metadata": _metadata_facts(status.metadata),

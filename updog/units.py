@@ -31,3 +31,8 @@ def duration(span: timedelta) -> str:
         return f"{hours} h {minutes} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h"
+
+
+def number(value: float) -> str:
+    """Return a number without needless digits: `30`, `0.5`."""
+    return f"{value:g}"

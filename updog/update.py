@@ -27,6 +27,7 @@ from signpost.state import BootState
 from updog import kept_migrations
 from updog.choice import Judgement, Policy, judge
 from updog.errors import ImageError, PartitionError, UpdogError
+from updog.health_file import forget_health
 from updog.history import (
     Content,
     Event,
@@ -36,6 +37,7 @@ from updog.history import (
     quarantined,
     staged_version,
 )
+from updog.hold_files import find_hold
 from updog.install import (
     Image,
     Role,
@@ -87,6 +89,8 @@ def remember_boot(machine: Machine, *, now: datetime) -> None:
 def _how(event: Event) -> str:
     if event.by_hand:
         return ", by hand"
+    if event.kind is EventKind.ROLLED_BACK and event.error is not None:
+        return f": {event.error}"
     return ": its flags were changed by hand, it may have been tried" if event.unseen else ""
 
 
@@ -112,6 +116,7 @@ def consult(
         ignore_waves=ignore_waves or machine.config.ignore_waves,
         forced=forced,
         quarantined=quarantined(machine.history.events()),
+        hold=find_hold(machine.config.paths, now=now),
     )
     return manifest, judge(manifest, machine.host, policy=policy, seed=machine.config.seed, now=now)
 
@@ -230,6 +235,7 @@ def install(
             )
             _clear(machine, planned)
             with _telling_what_is_left(planned):
+                forget_health(machine.config.paths.state, planned.inactive)
                 # Not before: until the set is cleared, those of what it holds may be needed.
                 _keep_migrations(machine, repository, planned)
                 contents = _Installation(

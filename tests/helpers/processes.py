@@ -26,3 +26,17 @@ def _target(link: Path) -> Path | None:
         return link.readlink()
     except OSError:  # closed in the meantime
         return None
+
+
+def wait_until_gone(pid: int) -> None:
+    """Return once a process has ended, be it that nobody has asked how."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} still runs after {PATIENCE_SECONDS} s")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -225,6 +226,7 @@ def test_revert_without_a_pending_update_says_so(machine: Machine) -> None:
 
 
 def test_an_unwritable_state_directory_is_named(machine: Machine) -> None:
+    shutil.rmtree(machine.directory / "state")
     (machine.directory / "state").write_text("in the way")
     line = untouched(machine, "update")
     assert str(machine.directory / "state") in line

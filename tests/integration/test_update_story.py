@@ -60,6 +60,7 @@ def test_an_update_boots_into_the_other_set_and_is_marked(machine: Machine) -> N
         "version": "1.0.0",
         "set": "A",
         "flags": {"priority": 1, "tries": 0, "successful": True},
+        "trouble": None,
     }
 
 

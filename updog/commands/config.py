@@ -1,6 +1,7 @@
 """`updog config`: the settings in force."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,37 @@ def _plain(value: Any) -> Any:
 
 
 def _toml_lines(facts: dict[str, Any]) -> list[str]:
-    """Write TOML: the plain settings first, since after a table's name all belongs to the table."""
-    lines = [f"{name} = {_toml(value)}" for name, value in facts.items() if _is_plain(value)]
-    for name, value in facts.items():
-        if isinstance(value, dict) and (inner := _toml_lines(value)):
+    """Write TOML: the plain settings first, since after a table's name all belongs to the table.
+
+    Tables in tables stand on one line.
+    """
+    tables = {name: value for name, value in facts.items() if isinstance(value, dict)}
+    lines = _assignments({name: value for name, value in facts.items() if name not in tables})
+    for name, table in tables.items():
+        if inner := _assignments(table):
             lines += ["", f"[{name}]", *inner]
     return lines
 
 
-def _is_plain(value: Any) -> bool:
-    return value is not None and not isinstance(value, dict)
+def _assignments(facts: dict[str, Any]) -> list[str]:
+    return [f"{name} = {_toml(value)}" for name, value in facts.items() if _is(value)]
 
 
 def _toml(value: Any) -> str:
     """Write a value; strings of printable characters, booleans and lists look as in JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    match value:
+        case dict():
+            inner = (f"{_key(name)} = {_toml(each)}" for name, each in value.items() if _is(each))
+            return f"{{ {', '.join(inner)} }}" if value else "{}"
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def _is(value: Any) -> bool:
+    return value is not None
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -10,7 +10,8 @@ from updog.commands.choosing import Choice, image_option, make_choice, now_optio
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import command, connected
 from updog.errors import UpdogError
-from updog.explanation import explain_verdict, explain_withdrawal
+from updog.explanation import explain_hold, explain_verdict, explain_withdrawal
+from updog.hold import hold_facts
 from updog.waves import WavePosition
 
 
@@ -38,6 +39,7 @@ def _lines(choice: Choice) -> list[str]:
     return [
         heading,
         *_withdrawal_lines(judgement),
+        *_hold_lines(judgement),
         *_verdict_lines(judgement),
         *_migration_lines(choice),
     ]
@@ -63,6 +65,11 @@ def _is_listed(version: Version, judgement: Judgement) -> bool:
 def _withdrawal_lines(judgement: Judgement) -> list[str]:
     words = explain_withdrawal(judgement)
     return [words] if words else []
+
+
+def _hold_lines(judgement: Judgement) -> list[str]:
+    words = explain_hold(judgement)
+    return [f"{words[0].upper()}{words[1:]}"] if words else []
 
 
 def _migration_lines(choice: Choice) -> list[str]:
@@ -100,6 +107,7 @@ def _facts(choice: Choice) -> dict[str, Any]:
         "arch": judgement.host.arch,
         "seed": judgement.seed,
         "version_lock": str(judgement.policy.version_lock),
+        "hold": hold_facts(judgement.policy.hold) if judgement.policy.hold else None,
         "updates": [
             {
                 "version": str(verdict.update.version),

@@ -59,7 +59,7 @@ def _lines(events: Sequence[Event]) -> list[str]:
 
 def _detail(event: Event) -> str:
     """Say what an event took, found or led to."""
-    if event.error is not None:
+    if event.error is not None and event.kind is not EventKind.ROLLED_BACK:
         return _cut(printable(event.error))
     match event.kind:
         case EventKind.CHECKED:
@@ -76,6 +76,8 @@ def _detail(event: Event) -> str:
 
 
 def _leaving(event: Event) -> str:
+    if event.error is not None:
+        return _cut(printable(event.error))
     if event.by_hand:
         return "by hand"
     return "may have been tried" if event.unseen else "its trial failed"

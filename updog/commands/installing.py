@@ -1,12 +1,12 @@
-"""The part that `update` and `update-image` share: choose, plan, install."""
+"""The part that `update`, `update-image` and `auto` share: choose, plan, install."""
 
 from collections.abc import Callable
 
 import click
 from semver import Version
 
-from updog.choice import NoUpdate
-from updog.commands.choosing import make_choice, report_none
+from updog.choice import Chosen, NoUpdate
+from updog.commands.choosing import Choice, make_choice, report_none
 from updog.commands.output import NOTHING_CHANGED, leaving
 from updog.commands.session import Session
 from updog.machine import Machine
@@ -37,21 +37,28 @@ def choose_and_install(
     undone: str,
 ) -> Installed | None:
     """Install the update for this machine, or print why there is none, as `report_none` does."""
-    machine, repository = session.machine, session.repository
     choice = make_choice(session, image=image, ignore_waves=ignore_waves)
     if isinstance(choice.outcome, NoUpdate):
         report_none(choice, choice.outcome, undone=undone)
         return None
+    return install_chosen(session, choice, choice.outcome, mode=mode)
+
+
+def install_chosen(
+    session: Session, choice: Choice, chosen: Chosen, *, mode: ProgressMode
+) -> Installed:
+    """Install the update that was chosen."""
+    machine, repository = session.machine, session.repository
     with leaving(NOTHING_CHANGED):
         log_trust(repository, now=session.now)
-        planned = plan(machine, repository, choice.manifest, choice.outcome.update)
+        planned = plan(machine, repository, choice.manifest, chosen.update)
     with leaving(_unless_begun(machine)):
         return install(
             machine,
             repository,
             planned,
             Progress(*choose_displays(mode)),
-            by_hand=choice.outcome.is_by_hand,
+            by_hand=chosen.is_by_hand,
         )
 
 

@@ -10,7 +10,6 @@ import click
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.options import print_line
 from repo_tools.playground.machine import (
-    Checked,
     Event,
     LeftUnmarked,
     Marked,
@@ -23,6 +22,7 @@ from repo_tools.playground.machine import (
 from repo_tools.playground.options import optional_directory_argument
 from repo_tools.playground.place import Playground, find_playground
 from repo_tools.telling import telling
+from updog.health import Checked, check_words
 
 
 @click.command("boot", epilog="\b\nExample:\n  repo-tools playground boot")
@@ -66,7 +66,7 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
         case Started(set=name, variant=variant, version=version):
             yield "start", f"{variant} {version} from set {name}"
         case Checked():
-            yield "health", _check(event)
+            yield "health", check_words(event)
         case Marked(set=name):
             yield "mark", f"set {name} is successful (signpost mark-successful-boot)"
         case LeftUnmarked(set=name, next=following):
@@ -78,9 +78,3 @@ def _lines(event: Event) -> Iterator[tuple[str, str]]:
 
 def _tries(count: int) -> str:
     return "1 try" if count == 1 else f"{count} tries"
-
-
-def _check(checked: Checked) -> str:
-    verdict = "passed" if checked.passed else f"FAILED, exit {checked.exit_code}"
-    output = f": {checked.output.replace(chr(10), '; ')}" if checked.output else ""
-    return f"{checked.name} {verdict}{output}"

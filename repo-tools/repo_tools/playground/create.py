@@ -191,6 +191,8 @@ migrations = "migrations"
 state = "state"
 os_release = "run/os-release"
 boot_id = "run/boot-id"
+health = ["run/root/etc/signpost/health.d", "run/root/usr/lib/signpost/health.d"]
+holds = ["hold.d"]
 
 [disk]
 path = "disk.img"

@@ -12,26 +12,29 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+
+from semver import Version
 
 from repo_tools import ext4, filesystems, vouching
 from repo_tools.durable import write_durably
 from repo_tools.errors import CommandLineError, FileSystemError, RepoToolsError, VouchingError
 from repo_tools.playground.place import Playground
-from repo_tools.playground.system import HEALTH_CHECKS, OS_RELEASE
+from repo_tools.playground.system import HEALTH_DIRECTORIES, OS_RELEASE
 from repo_tools.programs import find_own_command, run_program
 from signpost.disk import Window
 from signpost.sets import SetName
+from updog.checks import Check, find_checks, run_checks
 from updog.errors import ConfigError, ImageError, PartitionError
+from updog.health import Checked, HealthRecord, failures
+from updog.health_file import write_health
 from updog.host import read_host
 
 _MOST_RESETS: Final = 4
 """After so many panics in a row the simulation stops; a real machine would go on for ever."""
-_CHECK_TIMEOUT_SECONDS: Final = 30
-_NOT_ENDED: Final = 124
-"""The exit code that timeout(1) gives a command that it had to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +69,6 @@ class Started:
     set: SetName
     variant: str
     version: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """A health check of the running system has ended."""
-
-    name: str
-    exit_code: int
-    output: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether it found nothing wrong."""
-        return self.exit_code == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +123,7 @@ def reset(playground: Playground) -> Iterator[Event]:
             yield panic
             continue
         yield started
-        yield from _judge_health(playground, chosen.name, checks)
+        yield from _judge_health(playground, started, checks)
         return
     reason = f": set {panic.set}: {panic.reason}" if panic else ""
     raise RepoToolsError(
@@ -221,44 +210,40 @@ def inside(root: Path, path: Path) -> Path:
     return followed
 
 
-def health_checks(root: Path) -> list[Path]:
+def health_checks(root: Path) -> list[Check]:
     """Return the health checks of an image's files, in order.
 
     Raises:
         FileSystemError: one of them is not the image's own.
     """
-    directory = inside(root, root / HEALTH_CHECKS)
-    return [inside(root, check) for check in sorted(directory.glob("*.sh"))]
+    found = find_checks([inside(root, root / directory) for directory in HEALTH_DIRECTORIES])
+    return [replace(check, path=inside(root, check.path)) for check in found]
 
 
-def _judge_health(playground: Playground, name: SetName, checks: list[Path]) -> Iterator[Event]:
-    failed = []
-    for check in checks:
-        checked = _check(check, playground.running_root)
-        yield checked
-        if not checked.passed:
-            failed.append(checked.name)
+def _judge_health(playground: Playground, started: Started, checks: list[Check]) -> Iterator[Event]:
+    """Run the checks as `updog health-check` does, and leave the same record of them."""
+    config = playground.read_config()
+    record = HealthRecord(
+        time=datetime.now(UTC),
+        version=Version.parse(started.version),
+        set=started.set,
+        boot_id=playground.boot_id.read_text().strip(),
+    )
+    for record in run_checks(record, checks, config.health.limits):  # noqa: B020 -- it grows
+        write_health(config.paths.state, record)
+        if record.checks:
+            yield record.checks[-1]
+    yield _settle(playground, record)
+
+
+def _settle(playground: Playground, record: HealthRecord) -> Marked | LeftUnmarked:
     active_file = ("--active-file", playground.active_set)
-    if failed:
-        following = _signpost(playground, "status", *active_file)["next"]
-        yield LeftUnmarked(
-            set=name, failed=tuple(failed), next=SetName(following) if following else None
-        )
-    else:
+    if record.is_healthy:
         _signpost(playground, "mark-successful-boot", *active_file)
-        yield Marked(set=name)
-
-
-def _check(check: Path, root: Path) -> Checked:
-    try:
-        done = run_program(
-            Path("/bin/sh"),
-            check,
-            cwd=root,
-            environment={"ROOT": str(root)},
-            timeout_seconds=_CHECK_TIMEOUT_SECONDS,
-        )
-    except RepoToolsError as error:
-        return Checked(name=check.name, exit_code=_NOT_ENDED, output=str(error))
-    output = (done.stdout + done.stderr).strip()
-    return Checked(name=check.name, exit_code=done.returncode, output=output)
+        return Marked(set=record.set)
+    following = _signpost(playground, "status", *active_file)["next"]
+    return LeftUnmarked(
+        set=record.set,
+        failed=tuple(check.name for check in failures(record.checks)),
+        next=SetName(following) if following else None,
+    )

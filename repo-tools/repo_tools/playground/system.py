@@ -15,6 +15,7 @@ from semver import Version
 
 VARIANT: Final = "playground"
 HEALTH_CHECKS: Final = Path("usr/lib/signpost/health.d")
+HEALTH_DIRECTORIES: Final = (Path("etc/signpost/health.d"), HEALTH_CHECKS)
 OS_RELEASE: Final = Path("etc/os-release")
 MADE_AT: Final = 1_767_225_600
 """The time of every file in an image, 2026-01-01 in UTC: images must not depend on the day."""
@@ -33,18 +34,20 @@ _MOST_SYSTEM_BYTES = 20 << 20
 _REBUILT_SHARE = 8
 """One module in so many differs from release to release, as when a system is rebuilt."""
 
+# What stands before /usr in the path of a check is where the root is mounted: nothing on a real
+# machine, a directory of the playground here.
 _CHECKS: Final = {
     "10-os-release.sh": """\
 #!/bin/sh
 # Whoever asks this system what it is must get an answer.
-. "$ROOT/etc/os-release"
+. "${0%/usr/lib/signpost/*}/etc/os-release"
 [ -n "$VERSION_ID" ] || { echo "etc/os-release has no VERSION_ID"; exit 1; }
 echo "$NAME $VERSION_ID"
 """,
     "20-files.sh": f"""\
 #!/bin/sh
 # Every file of the system must be the one that was built.
-cd "$ROOT" || exit 1
+cd "${{0%/usr/lib/signpost/*}}/" || exit 1
 sha256sum --check --quiet {_CHECKSUMS} || exit 1
 echo "$(wc -l < {_CHECKSUMS}) files are as they were built"
 """,
@@ -52,7 +55,8 @@ echo "$(wc -l < {_CHECKSUMS}) files are as they were built"
 #!/bin/sh
 # Without a way to its gateway a machine cannot be reached, nor fetch the update that repairs it.
 gateway=10.0.0.1
-grep -qs "via $gateway" "$ROOT/{_ROUTES}" || {{ echo "no route to $gateway"; exit 1; }}
+routes=${{0%/usr/lib/signpost/*}}/{_ROUTES}
+grep -qs "via $gateway" "$routes" || {{ echo "no route to $gateway"; exit 1; }}
 echo "there is a route to $gateway"
 """,
 }

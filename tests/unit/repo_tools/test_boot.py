@@ -163,11 +163,11 @@ def test_links_in_an_image_do_not_lead_to_the_hosts_files(
 ) -> None:
     host, root = tmp_path / "host", tmp_path / "root"
     host.mkdir()
-    (host / "10-host.sh").touch()
+    (host / "10-host.sh").write_text("#!/bin/sh\n")
     (root / HEALTH_CHECKS).mkdir(parents=True)
     (root / "etc").mkdir()
     (root / OS_RELEASE).touch()
-    (root / HEALTH_CHECKS / "10-os-release.sh").touch()
+    (root / HEALTH_CHECKS / "10-os-release.sh").write_text("#!/bin/sh\n")
     place = root / link
     (shutil.rmtree if place.is_dir() else Path.unlink)(place)
     place.symlink_to(to.replace("HOST", str(host)))
@@ -177,6 +177,6 @@ def test_links_in_an_image_do_not_lead_to_the_hosts_files(
 
 def test_links_that_stay_in_the_image_are_followed(tmp_path: Path) -> None:
     (tmp_path / HEALTH_CHECKS).mkdir(parents=True)
-    (tmp_path / "check").touch()
+    (tmp_path / "check").write_text("#!/bin/sh\n")
     (tmp_path / HEALTH_CHECKS / "10.sh").symlink_to("../../../../check")
-    assert health_checks(tmp_path) == [tmp_path / "check"]
+    assert [check.path for check in health_checks(tmp_path)] == [tmp_path / "check"]

@@ -2,13 +2,14 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
 from signpost.sets import SetName
 from updog.config import Config, DiskSettings, NetworkSettings, Paths, RebootSettings, load_config
 from updog.errors import ConfigError
+from updog.health import Limits
 from updog.versions import LATEST, VersionLock, parse_version_lock
 
 MINIMAL = """\
@@ -207,9 +208,53 @@ def test_a_mistyped_setting_is_named_with_the_nearest_known_one(tmp_path: Path) 
 
 
 def test_a_setting_like_no_other_is_named_with_all_known_ones(tmp_path: Path) -> None:
-    assert refusal(tmp_path, "[reboot]\nzzz = 1") == (
-        "unknown setting 'reboot.zzz'; there are command"
+    assert refusal(tmp_path, "[auto]\nzzz = 1") == (
+        "unknown setting 'auto.zzz'; there are enabled, install_in_windows"
     )
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("[[windows]]\nbeginn = 1", "unknown setting 'windows.1.beginn'; did you mean"),
+        (
+            '[health.checks."40-a.sh"]\ntimeout = 1',
+            "unknown setting 'health.checks.40-a.sh.timeout'; did you mean",
+        ),
+        ("[[windows]]", 'windows[0].begin is missing; add a line like begin = "02:00"'),
+        ("windows = 1", "windows: expected array, got int"),
+        ('[[windows]]\nbegin = "2"\nend = "03:00"', "windows.1.begin is '2'; write a time of day"),
+        (
+            '[[windows]]\nbegin = "02:00"\nend = "03:00"\ndays = []',
+            "windows.1.days is empty; name a day, or leave the line out",
+        ),
+        (
+            '[[windows]]\nbegin = "02:00"\nend = "03:00"\ndays = ["Monday"]',
+            "windows[0].days[0]: Invalid enum value 'Monday'",
+        ),
+        ('[reboot]\nstrategy = "window"', 'reboot.strategy is "window", but there is no window'),
+        ('[reboot]\nstrategy = "later"', "reboot.strategy: Invalid enum value 'later'"),
+        ("[auto]\ninstall_in_windows = true", "auto.install_in_windows is set, but there is no"),
+        ("[health]\ntimeout_seconds = 0", "health.timeout_seconds is 0"),
+        ("[health]\ntimeout_seconds = inf", "health.timeout_seconds is inf"),
+        ("[health]\nretries = -1", "health.retries is -1; it must be from 0 to 1000"),
+        (
+            "[health.checks.a]\nretry_after_seconds = nan",
+            "health.checks.'a'.retry_after_seconds is nan",
+        ),
+    ],
+)
+def test_a_schedule_or_a_limit_that_cannot_work_is_refused(
+    tmp_path: Path, extra: str, expected: str
+) -> None:
+    assert refusal(tmp_path, extra).startswith(expected)
+
+
+def test_a_check_has_the_limits_of_all_where_it_has_none_of_its_own(tmp_path: Path) -> None:
+    text = '[health]\nretries = 2\n[health.checks."40-a.sh"]\ntimeout_seconds = 0.5'
+    health = load(tmp_path, text).health
+    assert health.limits("40-a.sh") == Limits(timeout_seconds=0.5, retries=2, retry_after_seconds=5)
+    assert health.limits("50-b.sh") == Limits(timeout_seconds=60, retries=2, retry_after_seconds=5)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +358,8 @@ def settings(shape: type, prefix: str = "") -> Iterator[tuple[str, str]]:
     hints = get_type_hints(shape)
     for each in dataclasses.fields(shape):
         inner = hints[each.name]
+        if get_origin(inner) is tuple and dataclasses.is_dataclass(get_args(inner)[0]):
+            inner = get_args(inner)[0]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not VersionLock:
             yield from settings(inner, each.name)
         else:
@@ -323,7 +370,7 @@ def test_every_setting_is_described_in_the_manual() -> None:
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     tables = dict(
         zip(
-            re.findall(r"^## `?\[?([\w ]+)", text, re.MULTILINE),
+            re.findall(r"^## `?\[*([\w ]+)", text, re.MULTILINE),
             text.split("\n## ")[1:],
             strict=True,
         )

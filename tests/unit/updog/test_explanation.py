@@ -185,6 +185,6 @@ def test_the_absence_of_an_update_is_put_into_words(judgement: Judgement, expect
 def test_every_reason_that_an_update_can_have_has_words() -> None:
     judgement = judged(an_update("1.1.0", starts={0: 1}))
     (verdict,) = judgement.verdicts
-    for reason in set(Reason) - {Reason.NOT_LISTED, Reason.WITHDRAWN}:
+    for reason in set(Reason) - {Reason.NOT_LISTED, Reason.WITHDRAWN, Reason.ON_HOLD}:
         other = type(verdict)(update=verdict.update, reason=reason, place=None)
         assert explain_verdict(other, judgement, zone=UTC)

@@ -352,7 +352,10 @@ class TestJson:
                 "version": "1.1.0",
                 "set": "B",
                 "flags": {"priority": 2, "tries": 1, "successful": False},
+                "trouble": None,
             },
+            "health": None,
+            "hold": None,
             "next": "B",
             "channel": "https://updates.example/metadata",
             "metadata": {
