@@ -23,8 +23,15 @@ def test_an_older_root_in_the_place_of_a_newer_is_refused(scene: Scene) -> None:
 
 def test_an_image_of_the_same_length_is_never_bootable(scene: Scene) -> None:
     path = scene.attacker.target_path("1.1.0-*-boot.ext4")
-    put(path, bytes(len(path.read_bytes())))
+    whole = path.read_bytes()
+    put(path, whole[:-1] + bytes([whole[-1] ^ 1]))
     assert "boot.ext4" in scene.stops()
+
+
+def test_bytes_that_are_no_image_at_all_cost_the_machine_nothing(scene: Scene) -> None:
+    path = scene.attacker.target_path("1.1.0-*-boot.ext4")
+    put(path, bytes(len(path.read_bytes())))
+    assert "boot.ext4" in scene.refuses("update", "--now")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ test_images.py
         a partition smaller than the image by one byte, whether that was signed or not
     test_a_frame_that_is_not_whole_or_not_alone
         trailing bytes after the compressed frame, a frame cut short
+    test_what_shows_by_its_first_bytes_to_be_no_image_costs_no_set
+        bytes that are no frame: found out while both sets are whole
     test_content_that_is_cut_short
         an image and a hash tree shorter than they must be
     test_a_disk_shorter_than_its_partitions
