@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.machine import TEMPLATE_PORT, Machine, a_machine, copy_sparsely
+from tests.helpers.machine import BIN, TEMPLATE_PORT, Machine, a_machine, copy_sparsely
 
 
 def settings(machine: Machine, text: str) -> None:
@@ -126,6 +126,24 @@ class TestHealth:
         assert not marker.exists()
         assert machine.status()["health"]["healthy"] is False
         assert "Health    health check 50-broken failed" in machine.updog("status").stdout
+
+    def test_a_set_that_is_marked_while_its_checks_run_is_not_ended(
+        self, on_trial: Machine
+    ) -> None:
+        marker = reboot_marker(on_trial)
+        signpost = f"{BIN / 'signpost'} --disk {on_trial.disk} --active B"
+        put_check(on_trial, "50-marks", f"{signpost} mark-successful-boot")
+        line = on_trial.updog("health-check", "--reboot").failed()
+        assert line.endswith("this boot is not on trial, so the machine goes on as it is")
+        assert not marker.exists()
+
+    def test_a_disk_that_fails_meanwhile_does_not_save_a_trial(self, on_trial: Machine) -> None:
+        marker = reboot_marker(on_trial)
+        disk = on_trial.disk
+        put_check(on_trial, "50-fails", f"mv {disk} {disk}.gone")
+        line = on_trial.updog("health-check", "--reboot").failed()
+        assert line.endswith("restarting, set A boots next")
+        assert marker.exists()
 
     def test_a_hanging_check_is_told_as_such(self, machine: Machine) -> None:
         put_check(machine, "50-hangs", "echo waiting for the sun; sleep 60")
