@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from semver import Version
 
 from tests.helpers.machine import BIN, TEMPLATE_PORT, Machine, a_machine, copy_sparsely
+from updog.commands import auto as auto_command
+from updog.config import load_config
+from updog.machine import open_machine
 
 
 def settings(machine: Machine, text: str) -> None:
@@ -220,6 +224,20 @@ class TestAuto:
         assert "cannot tell whether anybody is at work here: /usr/bin/busctl: " in line
         assert line.endswith("1.1.0 boots next")
         assert not marker.exists()
+
+    def test_a_hold_that_comes_while_logind_is_asked_counts(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reboot_strategy(machine, "when-idle")
+
+        def find_busy() -> tuple[str, ...]:
+            put_hold(machine, "backup runs")
+            return ()
+
+        monkeypatch.setattr(auto_command, "find_busy", find_busy)
+        opened = open_machine(load_config(machine.config))
+        outcome = auto_command._restart(opened, (), Version(1, 1, 0))  # noqa: SLF001 -- no logind here
+        assert outcome.word == "on hold"
 
     def test_switched_off_it_does_not_even_ask(self, machine: Machine) -> None:
         settings(machine, "[auto]\nenabled = false")

@@ -177,10 +177,11 @@ def _telling_what_is_left(machine: Machine, otherwise: str) -> AbstractContextMa
 
 def _restart(machine: Machine, windows: tuple[Window, ...], pending: Version) -> _Outcome:
     """Decide on a restart with what holds now: writing the update may have taken hours."""
-    config, now = machine.config, datetime.now(UTC)
-    hold = find_hold(config.paths, now=now)
+    config = machine.config
     with leaving(f"{pending} boots next"):
-        busy = _find_busy(config.reboot.strategy, windows, now)
+        busy = _find_busy(config.reboot.strategy, windows, datetime.now(UTC))
+    now = datetime.now(UTC)  # logind may have taken its time: the window can be over by now
+    hold = find_hold(config.paths, now=now)
     answer = may_restart(
         config.reboot.strategy, windows, busy_with=busy, is_held=hold is not None, now=now
     )
