@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from semver import Version
 
+from tests.helpers.http_server import Handler
 from tests.helpers.machine import BIN, TEMPLATE_PORT, Machine, a_machine, copy_sparsely
 from updog.commands import auto as auto_command
 from updog.config import load_config
@@ -224,6 +225,21 @@ class TestAuto:
         assert "cannot tell whether anybody is at work here: /usr/bin/busctl: " in line
         assert line.endswith("1.1.0 boots next")
         assert not marker.exists()
+
+    def test_a_hold_that_comes_while_an_update_is_fetched_keeps_any_restart_from_entering_it(
+        self, machine: Machine
+    ) -> None:
+        def hold_and_serve(handler: Handler, body: bytes) -> None:
+            if not (machine.directory / "hold.d").exists():
+                put_hold(machine, "backup runs")
+            handler.serve(body)
+
+        machine.server.always("*boot*", hold_and_serve)
+        assert auto(machine) == ("on hold", None)
+        assert machine.flags()["B"] == (0, 1, False)
+        (machine.directory / "hold.d/backup").unlink()
+        assert auto(machine) == ("manual", "1.1.0")
+        assert machine.flags()["B"] == (2, 1, False)
 
     def test_a_hold_that_comes_while_logind_is_asked_counts(
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch
