@@ -367,3 +367,10 @@ class TestHold:
         run = machine.updog("hold", "--until", moment)
         assert run.code == 2
         assert machine.status()["hold"] is None
+
+    def test_a_moment_that_this_clock_cannot_show_is_a_usage_error_too(
+        self, machine: Machine
+    ) -> None:
+        machine.environment["TZ"] = "Asia/Tokyo"
+        assert machine.updog("hold", "--until", "9999-12-31T23:59:59Z").code == 2
+        assert machine.status()["hold"] is None
