@@ -65,9 +65,9 @@ def find_checks(directories: Sequence[Path]) -> tuple[Check, ...]:
 def _entries(directory: Path) -> Iterator[Path]:
     try:
         entries = sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
     except OSError as err:
+        if isinstance(err, FileNotFoundError) and not directory.is_symlink():
+            return
         raise UpdogError(f"cannot read the health checks in {directory}: {err.strerror}") from err
     yield from (entry for entry in entries if _is_check(entry))
 

@@ -159,12 +159,14 @@ def end_of_trial(state: BootState, reaction: Reaction) -> Ending:
     """Decide whether a boot that failed is ended.
 
     One that is not on trial never is: what follows it would be the same system again, and again.
-    Nor is one after which no set boots. With tries left the next boot is the same set's, but tries
-    are spent by every boot and run out.
+    Nor is one that no other set can follow: on a machine that has but this one, each restart would
+    take a try away, until nothing boots. With another set to fall back to, the next boot may be the
+    same set's while it has tries: they are spent by every boot and run out.
     """
-    if state.flags[active_set(state)].successful:
+    active = active_set(state)
+    if state.flags[active].successful:
         return Ending.NOT_ON_TRIAL
-    if next_set(state) is None:
+    if next_set(state, without=(active,)) is None:
         return Ending.NOTHING_ELSE_BOOTS
     return Ending.REBOOT if reaction is Reaction.REBOOT else Ending.WAIT
 
@@ -175,7 +177,7 @@ def ending_words(ending: Ending, state: BootState) -> str:
         case Ending.NOT_ON_TRIAL:
             return "this boot is not on trial, so the machine goes on as it is"
         case Ending.NOTHING_ELSE_BOOTS:
-            return "no set would boot after this one, so the machine goes on as it is"
+            return "no other set boots after this one, so the machine goes on as it is"
         case Ending.WAIT:
             return "this boot is on trial and ends at its deadline"
         case _:

@@ -45,7 +45,7 @@ def read_own_hold(state: Path) -> Hold | None:
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Hold(path=str(path), reason=_UNREADABLE, is_own=True)
 
 
@@ -53,9 +53,9 @@ def _others(directories: tuple[Path, ...]) -> Iterator[Hold]:
     for directory in directories:
         try:
             files = sorted(each for each in directory.iterdir() if not each.name.startswith("."))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             continue
-        except OSError:
+        except OSError:  # also where somebody has put a file in its place: that was meant to hold
             yield Hold(path=str(directory), reason="it cannot be looked into")
             continue
         yield from (Hold(path=str(path), reason=_reason(path)) for path in files)

@@ -1,7 +1,7 @@
 """What a BOOT file system must hold, and the kernel command line made out of it.
 
-Decides the names of the files and what `%U` stands for. Refuses a BOOT without a kernel, and a
-command line that the kernel would cut or misread. Reads files; loads nothing.
+Decides the names of the files and what `%U` stands for. Refuses a BOOT without a kernel, whatever
+is no file, and a command line that the kernel would cut or misread. Reads files; loads nothing.
 """
 
 import os
@@ -40,13 +40,13 @@ def find_boot_files(directory: str, boot_guid: UUID) -> BootFiles:
     Raises:
         LoadError: a file is missing, or the command line cannot be used.
     """
-    kernel, initrd = os.path.join(directory, KERNEL), os.path.join(directory, INITRD)
-    if not os.path.isfile(kernel):
-        raise LoadError(f"its BOOT file system holds no {KERNEL}")
-    text = _read(os.path.join(directory, COMMAND_LINE))
+    kernel = _regular_file(directory, KERNEL)
+    text = _read(_regular_file(directory, COMMAND_LINE))
+    # A link that leads nowhere is no missing initrd: the kernel would start, and find no root.
+    has_initrd = os.path.lexists(os.path.join(directory, INITRD))
     return BootFiles(
         kernel=kernel,
-        initrd=initrd if os.path.exists(initrd) else None,
+        initrd=_regular_file(directory, INITRD) if has_initrd else None,
         command_line=make_command_line(text, boot_guid),
     )
 
@@ -68,9 +68,17 @@ def make_command_line(text: bytes, boot_guid: UUID) -> str:
     return line
 
 
+def _regular_file(directory: str, name: str) -> str:
+    """Return the path of a file; opening a pipe or a device could wait for ever."""
+    path = os.path.join(directory, name)
+    if not os.path.isfile(path):
+        raise LoadError(f"its BOOT file system holds no {name} that is a file")
+    return path
+
+
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(2 * _MOST_BYTES)
     except OSError as err:
-        raise LoadError(f"its BOOT file system holds no {COMMAND_LINE}: {err.strerror}") from err
+        raise LoadError(f"its {COMMAND_LINE} cannot be read: {err.strerror}") from err

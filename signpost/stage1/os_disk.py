@@ -50,10 +50,11 @@ def search_os_disks(
         path = os.path.join(devices, name.replace("!", "/"))
         try:
             seen = disk.read(disk.Location(path=path))
-        except SignpostError as err:
+        except (SignpostError, OSError) as err:
             passed_over[path] = str(err)
             continue
-        if wanted in (None, path, str(seen.table.authority.header.disk_guid)):
+        guid = str(seen.table.authority.header.disk_guid)
+        if wanted in (None, path) or wanted.lower() == guid:  # sgdisk prints capitals
             found.append(path)
         else:
             passed_over[path] = f"signpost.disk={wanted} asks for another one"

@@ -3,7 +3,7 @@
 Decides the order by `signpost.state` alone, on what stands on the disk: a set's try is spent, and
 the table is written, before anything of the set is loaded. A set that did not load is left out for
 the rest of this boot. Where the disk takes no write, a set on trial is not entered, since its try
-could not be spent; one that was marked successful and has none to spend is. Loads nothing itself.
+could not be spent; one that was marked successful is: it needs none. Loads nothing itself.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def enter_in_turn(location: disk.Location, enter: Enter, tell: Tell) -> None:
 
     Args:
         location: the OS disk.
-        enter: raises SignpostError or OSError when a set does not load.
+        enter: raises when a set does not load; whatever it is, another set has its turn.
         tell: what goes to the console.
     """
     failed: frozenset[SetName] = frozenset()
@@ -50,6 +50,8 @@ def enter_in_turn(location: disk.Location, enter: Enter, tell: Tell) -> None:
             tell(f"set {selected.name} does not load: {err}")
         except OSError as err:
             tell(f"set {selected.name} does not load: {err.strerror or err}")
+        except Exception as err:  # noqa: BLE001 -- else a marked set would be tried for ever
+            tell(f"set {selected.name} does not load: {type(err).__name__}: {err}")
         failed |= {selected.name}
 
 
@@ -76,8 +78,8 @@ def select(location: disk.Location, failed: frozenset[SetName], tell: Tell) -> S
 
 def _select_without_writing(location: disk.Location, failed: frozenset[SetName]) -> Selected:
     found = disk.read(location)
-    with_tries = {name for name, flags in found.state.flags.items() if flags.tries > 0}
-    chosen = state.active_set(state.select_boot(found.state, without=failed | with_tries))
+    on_trial = {name for name, flags in found.state.flags.items() if not flags.successful}
+    chosen = state.active_set(state.select_boot(found.state, without=failed | on_trial))
     return Selected(name=chosen, disk=found)
 
 

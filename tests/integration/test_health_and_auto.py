@@ -6,8 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from semver import Version
 
-from tests.helpers.machine import TEMPLATE_PORT, Machine, a_machine, copy_sparsely
+from tests.helpers.http_server import Handler
+from tests.helpers.machine import BIN, TEMPLATE_PORT, Machine, a_machine, copy_sparsely
+from updog.commands import auto as auto_command
+from updog.config import load_config
+from updog.machine import open_machine
 
 
 def settings(machine: Machine, text: str) -> None:
@@ -127,6 +132,24 @@ class TestHealth:
         assert machine.status()["health"]["healthy"] is False
         assert "Health    health check 50-broken failed" in machine.updog("status").stdout
 
+    def test_a_set_that_is_marked_while_its_checks_run_is_not_ended(
+        self, on_trial: Machine
+    ) -> None:
+        marker = reboot_marker(on_trial)
+        signpost = f"{BIN / 'signpost'} --disk {on_trial.disk} --active B"
+        put_check(on_trial, "50-marks", f"{signpost} mark-successful-boot")
+        line = on_trial.updog("health-check", "--reboot").failed()
+        assert line.endswith("this boot is not on trial, so the machine goes on as it is")
+        assert not marker.exists()
+
+    def test_a_disk_that_fails_meanwhile_does_not_save_a_trial(self, on_trial: Machine) -> None:
+        marker = reboot_marker(on_trial)
+        disk = on_trial.disk
+        put_check(on_trial, "50-fails", f"mv {disk} {disk}.gone")
+        line = on_trial.updog("health-check", "--reboot").failed()
+        assert line.endswith("restarting, set A boots next")
+        assert marker.exists()
+
     def test_a_hanging_check_is_told_as_such(self, machine: Machine) -> None:
         put_check(machine, "50-hangs", "echo waiting for the sun; sleep 60")
         settings(machine, '[health.checks."50-hangs"]\ntimeout_seconds = 0.3\nretries = 1')
@@ -202,6 +225,35 @@ class TestAuto:
         assert "cannot tell whether anybody is at work here: /usr/bin/busctl: " in line
         assert line.endswith("1.1.0 boots next")
         assert not marker.exists()
+
+    def test_a_hold_that_comes_while_an_update_is_fetched_keeps_any_restart_from_entering_it(
+        self, machine: Machine
+    ) -> None:
+        def hold_and_serve(handler: Handler, body: bytes) -> None:
+            if not (machine.directory / "hold.d").exists():
+                put_hold(machine, "backup runs")
+            handler.serve(body)
+
+        machine.server.always("*boot*", hold_and_serve)
+        assert auto(machine) == ("on hold", None)
+        assert machine.flags()["B"] == (0, 1, False)
+        (machine.directory / "hold.d/backup").unlink()
+        assert auto(machine) == ("manual", "1.1.0")
+        assert machine.flags()["B"] == (2, 1, False)
+
+    def test_a_hold_that_comes_while_logind_is_asked_counts(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reboot_strategy(machine, "when-idle")
+
+        def find_busy() -> tuple[str, ...]:
+            put_hold(machine, "backup runs")
+            return ()
+
+        monkeypatch.setattr(auto_command, "find_busy", find_busy)
+        opened = open_machine(load_config(machine.config))
+        outcome = auto_command._restart(opened, (), Version(1, 1, 0))  # noqa: SLF001 -- no logind here
+        assert outcome.word == "on hold"
 
     def test_switched_off_it_does_not_even_ask(self, machine: Machine) -> None:
         settings(machine, "[auto]\nenabled = false")
@@ -314,4 +366,11 @@ class TestHold:
     ) -> None:
         run = machine.updog("hold", "--until", moment)
         assert run.code == 2
+        assert machine.status()["hold"] is None
+
+    def test_a_moment_that_this_clock_cannot_show_is_a_usage_error_too(
+        self, machine: Machine
+    ) -> None:
+        machine.environment["TZ"] = "Asia/Tokyo"
+        assert machine.updog("hold", "--until", "9999-12-31T23:59:59Z").code == 2
         assert machine.status()["hold"] is None

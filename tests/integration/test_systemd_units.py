@@ -61,8 +61,8 @@ def test_systemd_takes_a_unit_as_it_is(unit: str) -> None:
     ("unit", "most"),
     [
         ("signpost-mark-successful-boot.service", 1.2),
-        ("updog.service", 2.0),
-        ("updog-trial-deadline.service", 2.7),
+        ("updog.service", 2.3),
+        ("updog-trial-deadline.service", 3.0),
     ],
 )
 def test_a_unit_is_not_exposed_more_than_it_was(unit: str, most: float) -> None:
@@ -95,6 +95,7 @@ def mark(systems: Path) -> None:
 
 
 def is_restarted_after(systems: Path, result: str) -> bool:
+    (systems / "restarted").unlink(missing_ok=True)
     line = shell_line(DEADLINE, "ExecStopPost")
     line = line.replace("/etc/", f"{systems}/etc/").replace("/var/lib/updog", f"{systems}/state")
     environment = {"SERVICE_RESULT": result, "PATH": f"{systems}/bin:/usr/bin:/bin"}
@@ -120,3 +121,44 @@ class TestWhereUpdogDoesNotStart:
         mark(systems)
         (systems / "etc/os-release").write_text("VERSION_ID=1.2.0\n")
         assert not is_restarted_after(systems, "success")
+
+    def test_it_is_ended_once_for_it_may_be_no_trial_but_the_only_system(
+        self, systems: Path
+    ) -> None:
+        mark(systems)
+        (systems / "etc/os-release").write_text("VERSION_ID=1.0.0\n")
+        assert is_restarted_after(systems, "exit-code")
+        assert not is_restarted_after(systems, "exit-code")
+        mark(systems)
+        (systems / "etc/os-release").write_text("VERSION_ID=1.2.0\n")
+        assert is_restarted_after(systems, "exit-code")
+
+    def test_after_another_system_was_marked_it_is_ended_anew(self, systems: Path) -> None:
+        mark(systems)
+        (systems / "etc/os-release").write_text("VERSION_ID=1.2.0\n")
+        assert is_restarted_after(systems, "exit-code")
+        (systems / "etc/os-release").write_text("VERSION_ID=1.1.0\n")
+        mark(systems)
+        (systems / "etc/os-release").write_text("VERSION_ID=1.2.0\n")
+        assert is_restarted_after(systems, "exit-code")
+
+    def test_where_it_cannot_be_noted_nothing_is_ended_again_and_again(self, systems: Path) -> None:
+        mark(systems)
+        (systems / "etc/os-release").write_text("VERSION_ID=1.2.0\n")
+        (systems / "state/ended-os-release").mkdir()
+        assert not is_restarted_after(systems, "exit-code")
+
+
+def test_a_reboot_command_that_asks_the_kernel_itself_may_do_so() -> None:
+    """As `/sbin/reboot -f` does; both of these run the command of the settings."""
+    for unit in (DEADLINE, UNITS / "updog.service"):
+        lines = unit.read_text().splitlines()
+        assert "CapabilityBoundingSet=CAP_SYS_BOOT" in lines
+        filters = [line for line in lines if line.startswith("SystemCallFilter=")]
+        assert filters[-1] == "SystemCallFilter=@reboot"
+
+
+def test_nothing_is_marked_before_all_services_were_started_even_without_health_checks() -> None:
+    """Where the unit of the checks is not enabled, boot-complete.target is reached at once."""
+    (after,) = re.findall(r"^After=(.*)$", MARK.read_text(), re.MULTILINE)
+    assert {"boot-complete.target", "multi-user.target"} <= set(after.split())

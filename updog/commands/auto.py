@@ -107,6 +107,8 @@ def _update(windows: tuple[Window, ...]) -> _Outcome:
         match choice.outcome if choice else None:
             case Chosen(update=update) as chosen if choice and update.version != pending:
                 pending = _install(session, choice, chosen)
+                if pending is None:
+                    return _not_activated(machine, update.version)
             case NoUpdate() as none if choice and not _is_still_offered(pending, choice):
                 return _nothing(choice, none, pending)
     if pending is None:
@@ -163,12 +165,21 @@ def _is_still_offered(pending: Version | None, choice: Choice) -> bool:
     )
 
 
-def _install(session: Session, choice: Choice, chosen: Chosen) -> Version:
+def _install(session: Session, choice: Choice, chosen: Chosen) -> Version | None:
+    """Install and activate an update; None where it was put on hold while it was fetched."""
     machine = session.machine
     installed = install_chosen(session, choice, chosen, mode=ProgressMode.AUTO)
+    if find_hold(machine.config.paths, now=datetime.now(UTC)) is not None:
+        return None
     with _telling_what_is_left(machine, words_for_installed(installed)):
         activate(machine)
     return installed.version
+
+
+def _not_activated(machine: Machine, version: Version) -> _Outcome:
+    hold = find_hold(machine.config.paths, now=datetime.now(UTC))
+    why = f"updates are on hold, {hold_words(hold)}" if hold else "updates were on hold"
+    return _Outcome(word=Answer.ON_HOLD, text=f"{version} is installed, not activated: {why}")
 
 
 def _telling_what_is_left(machine: Machine, otherwise: str) -> AbstractContextManager[None]:
@@ -177,10 +188,11 @@ def _telling_what_is_left(machine: Machine, otherwise: str) -> AbstractContextMa
 
 def _restart(machine: Machine, windows: tuple[Window, ...], pending: Version) -> _Outcome:
     """Decide on a restart with what holds now: writing the update may have taken hours."""
-    config, now = machine.config, datetime.now(UTC)
-    hold = find_hold(config.paths, now=now)
+    config = machine.config
     with leaving(f"{pending} boots next"):
-        busy = _find_busy(config.reboot.strategy, windows, now)
+        busy = _find_busy(config.reboot.strategy, windows, datetime.now(UTC))
+    now = datetime.now(UTC)  # logind may have taken its time: the window can be over by now
+    hold = find_hold(config.paths, now=now)
     answer = may_restart(
         config.reboot.strategy, windows, busy_with=busy, is_held=hold is not None, now=now
     )

@@ -20,7 +20,7 @@ def end_trial() -> None:
     """End a boot on trial that has not been marked successful: its time is over.
 
     Restarts the machine, which then takes the other set, and notes why. Restarts nothing on a boot
-    that is not on trial, nor where no set would boot. Fails only where it cannot tell.
+    that is not on trial, nor where no other set boots. Fails only where it cannot tell.
     """
     machine = open_for_health()
     state = boot_disk.read(machine.location).state

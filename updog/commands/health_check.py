@@ -7,6 +7,7 @@ import click
 import structlog
 
 from signpost import disk as boot_disk
+from signpost.errors import SignpostError
 from signpost.state import BootState, active_set
 from updog.checks import find_checks, run_checks
 from updog.commands.output import print_json, print_result, wants_json
@@ -123,12 +124,31 @@ def _passed_words(record: HealthRecord) -> str:
 def end_boot(machine: Machine, state: BootState, why: str, *, reaction: Reaction) -> str:
     """End a boot that failed, if it is on trial and is to be ended; say why, and what follows.
 
+    Args:
+        machine: What runs.
+        state: What stood on the disk when the boot was looked at.
+        why: What went wrong, in words.
+        reaction: What becomes of a trial.
+
     Raises:
         UpdogError: the machine cannot be restarted.
     """
+    state = _state_now(machine, state)
     ending = end_of_trial(state, reaction)
     words = f"{why}; {ending_words(ending, state)}"
     if ending is Ending.REBOOT:
         _log.error("health", summary=words)
         reboot(machine.config.reboot.command)
     return words
+
+
+def _state_now(machine: Machine, before: BootState) -> BootState:
+    """Read the state again: the checks take minutes, and somebody may have marked the set.
+
+    A disk that cannot be read any more is no reason to go on with a trial.
+    """
+    try:
+        return boot_disk.read(machine.location).state
+    except SignpostError as err:
+        _log.warning("health", summary=f"{err}; going by what was read before")
+        return before

@@ -43,7 +43,9 @@ class _MomentType(click.ParamType[datetime]):
 def _moment(text: str, now: datetime) -> datetime:
     if span := _SPAN.fullmatch(text):
         return now + timedelta(**{f"{span['unit']}s": int(span["count"])})
-    return datetime.fromisoformat(text).astimezone(UTC)
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    moment.astimezone()  # fails at the end of time, in zones that are ahead: it could not be shown
+    return moment
 
 
 @command("hold", example="updog hold --until '3 days' --reason 'trade fair'")

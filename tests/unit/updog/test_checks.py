@@ -92,6 +92,20 @@ class TestFinding:
     def test_without_a_directory_there_are_no_checks(self, etc: Path) -> None:
         assert found(etc) == []
 
+    @pytest.mark.parametrize("place", ["", "required.d"])
+    @pytest.mark.parametrize("kind", ["link", "file"])
+    def test_what_should_be_a_directory_and_is_none_does_not_count_as_no_checks(
+        self, etc: Path, place: str, kind: str
+    ) -> None:
+        path = etc / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "link":
+            path.symlink_to("/not/mounted")
+        else:
+            path.write_text("exit 1\n")
+        with pytest.raises(UpdogError, match="cannot read the health checks in"):
+            find_checks([etc])
+
     @pytest.mark.root
     def test_a_mask_that_others_could_have_made_is_refused(self, etc: Path, usr: Path) -> None:
         put(usr, "10-a")

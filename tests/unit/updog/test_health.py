@@ -78,6 +78,9 @@ ON_TRIAL = a_state("1/0/1", "2/0/0", active=SetName.B)
         (a_state("0/0/0", "2/0/0", active=SetName.B), Reaction.REBOOT, Ending.NOTHING_ELSE_BOOTS),
         (a_state("0/0/1", "2/0/0", active=SetName.B), Reaction.REBOOT, Ending.NOTHING_ELSE_BOOTS),
         (a_state("1/0/0", b=None), Reaction.REBOOT, Ending.NOTHING_ELSE_BOOTS),
+        # Each restart would take a try away, and after the last one nothing would boot at all.
+        (a_state("1/15/0", b=None), Reaction.REBOOT, Ending.NOTHING_ELSE_BOOTS),
+        (a_state("0/0/0", "2/1/0", active=SetName.B), Reaction.REBOOT, Ending.NOTHING_ELSE_BOOTS),
     ],
 )
 def test_only_a_trial_that_something_follows_is_ended(

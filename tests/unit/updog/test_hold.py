@@ -71,7 +71,23 @@ def test_of_several_holds_the_one_that_lasts_longest_is_told(paths: Paths) -> No
     assert held.path == str(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"until": 5, "reason": ""}', b"[" * 50_000])
+def test_a_file_in_place_of_a_directory_of_holds_holds_too(paths: Paths) -> None:
+    paths.holds[0].write_text("trade fair\n")
+    held = find_hold(paths, now=NOON)
+    assert held is not None
+    assert held.path == str(paths.holds[0])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b'{"until": 5, "reason": ""}',
+        b'{"until": "9999-12-31T23:59:59-14:00", "reason": ""}',
+        b"[" * 50_000,
+    ],
+)
 def test_a_hold_that_cannot_be_read_holds_all_the_same(paths: Paths, data: bytes) -> None:
     paths.state.mkdir()
     hold_path(paths.state).write_bytes(data)

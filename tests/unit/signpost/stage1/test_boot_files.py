@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -44,6 +45,34 @@ def test_a_directory_in_place_of_the_kernel_is_no_kernel(tmp_path: Path) -> None
     (tmp_path / "vmlinuz").mkdir()
     with pytest.raises(LoadError, match="holds no vmlinuz"):
         find_boot_files(directory, GUID)
+
+
+@pytest.mark.parametrize("name", ["vmlinuz", "cmdline", "initrd.img"])
+@pytest.mark.parametrize("kind", ["directory", "pipe", "device", "link to nothing"])
+def test_what_is_no_file_is_refused_and_never_waited_for(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    directory = a_boot(tmp_path)
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case _:
+            path.symlink_to("/nowhere/at/all")
+    with pytest.raises(LoadError, match=name):
+        find_boot_files(directory, GUID)
+
+
+def test_a_link_to_a_file_beside_it_is_that_file(tmp_path: Path) -> None:
+    directory = a_boot(tmp_path, initrd_img=b"initrd")
+    (tmp_path / "vmlinuz").rename(tmp_path / "vmlinuz-6.1")
+    (tmp_path / "vmlinuz").symlink_to("vmlinuz-6.1")
+    assert find_boot_files(directory, GUID).kernel == f"{directory}/vmlinuz"
 
 
 def test_the_guid_stands_wherever_the_placeholder_stood() -> None:

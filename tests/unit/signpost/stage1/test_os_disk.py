@@ -1,7 +1,11 @@
 """Which disk is taken, with files for disks and a small sysfs of plain files."""
 
+import errno
 from pathlib import Path
 
+import pytest
+
+from signpost import disk
 from signpost.stage1.os_disk import Search, search_os_disks, wait_for_os_disk
 from tests.helpers.gpt_builder import an_ab_disk, write_image
 
@@ -71,8 +75,27 @@ def test_a_disk_can_be_chosen_by_its_node_or_its_guid(tmp_path: Path) -> None:
     guid = str(an_ab_disk().disk_guid)
     assert devices.search(node) == ["vda"]
     assert devices.search(guid) == ["vda"]
+    assert devices.search(guid.upper()) == ["vda"]  # as sgdisk prints it
     assert devices.search("/dev/other") == []
     assert devices.reasons("/dev/other") == {"vda": "signpost.disk=/dev/other asks for another one"}
+
+
+def test_a_disk_that_fails_in_a_new_way_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = Devices(tmp_path)
+    devices.add("vda")
+    devices.add("vdb")
+
+    def read(location: disk.Location) -> disk.BootDisk:
+        if str(location.path).endswith("vda"):
+            raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+        return whole(location)
+
+    whole = disk.read
+    monkeypatch.setattr(disk, "read", read)
+    assert devices.search() == ["vdb"]
+    assert "Inappropriate ioctl" in devices.reasons()["vda"]
 
 
 def test_the_search_ends_when_its_time_is_over() -> None:

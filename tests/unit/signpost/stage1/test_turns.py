@@ -16,6 +16,14 @@ A, B = SetName.A, SetName.B
 PROVEN, TRIAL, EMPTY = Flags(1, 0, 1), Flags(2, 1, 0), Flags(0, 0, 0)
 
 
+class Jumped(BaseException):
+    """Another kernel has taken over: nothing of stage-1 runs any more."""
+
+    def __init__(self, name: SetName) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Boot:
     """A machine whose sets load or do not, and what was on its disk when each was entered."""
 
@@ -31,16 +39,15 @@ class Boot:
         """Return the set that took over, None when stage-1 gave up."""
         try:
             enter_in_turn(Location(path=self.path), self._enter, self.said.append)
-        except StopIteration as jumped:
-            name: SetName = jumped.value
-            return name
+        except Jumped as jumped:
+            return jumped.name
         return None
 
     def _enter(self, selected: Selected) -> None:
         self.entered.append(selected.name)
         self.flags_then.append(flags_on(self.path))
         if selected.name in self.loads:
-            raise StopIteration(selected.name)
+            raise Jumped(selected.name)
         raise self.error
 
 
@@ -81,6 +88,12 @@ def test_a_set_that_does_not_load_makes_room_for_the_other_one(
     assert any(line.startswith("set B does not load: ") for line in boot.said)
 
 
+def test_whatever_entering_a_set_comes_to_the_other_one_has_its_turn(tmp_path: Path) -> None:
+    boot = Boot(an_image(tmp_path, a=PROVEN, b=TRIAL), loads={A}, error=MemoryError("no room"))
+    assert boot.run() is A
+    assert "set B does not load: MemoryError: no room" in boot.said
+
+
 def test_the_next_candidate_has_its_try_spent_likewise(tmp_path: Path) -> None:
     boot = Boot(an_image(tmp_path, a=Flags(1, 3, 0), b=Flags(2, 2, 0)), loads={A})
     assert boot.run() is A
@@ -119,8 +132,18 @@ class TestTableThatCannotBeWritten:
         assert path.read_bytes() == before
         assert "cannot be written" in boot.said[0]
 
-    def test_nor_is_a_proven_set_that_has_tries_to_spend(self, tmp_path: Path) -> None:
-        path = an_image(tmp_path, a=Flags(1, 1, 1), b=TRIAL, mbr=Mbr.HYBRID)
+    def test_a_proven_set_is_entered_also_with_tries_that_cannot_be_spent(
+        self, tmp_path: Path
+    ) -> None:
+        path = an_image(tmp_path, a=Flags(1, 15, 1), b=TRIAL, mbr=Mbr.HYBRID)
+        before = path.read_bytes()
+        boot = Boot(path, loads={A, B})
+        assert boot.run() is A
+        assert path.read_bytes() == before
+        assert boot.said[-1] == "set A, marked successful, 15 more tries"
+
+    def test_without_a_proven_set_no_trial_is_entered(self, tmp_path: Path) -> None:
+        path = an_image(tmp_path, a=EMPTY, b=Flags(2, 15, 0), mbr=Mbr.HYBRID)
         assert Boot(path, loads={A, B}).run() is None
 
     def test_a_disk_that_fails_at_the_first_write_boots_what_needs_none(
