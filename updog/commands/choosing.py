@@ -15,11 +15,11 @@ from signpost.state import active_set
 from updog.choice import Chosen, Judgement, NoUpdate, Reason, choose
 from updog.commands.output import NOTHING_CHANGED, leaving, print_json, print_result, wants_json
 from updog.commands.session import Session
+from updog.consultation import consult
 from updog.errors import UpdogError
 from updog.explanation import explain_none, explain_withdrawal
 from updog.history import Event, EventKind
 from updog.manifest import Manifest
-from updog.update import consult
 from updog.versions import parse_version
 
 _log = structlog.get_logger()

@@ -9,10 +9,11 @@ from updog.choice import Chosen, NoUpdate
 from updog.commands.choosing import Choice, make_choice, report_none
 from updog.commands.output import NOTHING_CHANGED, leaving
 from updog.commands.session import Session
+from updog.consultation import log_trust
 from updog.machine import Machine
 from updog.plan import plan
 from updog.progress import Progress, ProgressMode, choose_displays
-from updog.update import Installed, install, log_trust
+from updog.update import Installed, install
 
 
 def progress_option(command: Callable[..., None]) -> Callable[..., None]:

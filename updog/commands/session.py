@@ -15,13 +15,13 @@ from updog.commands.settings import (
     read_machine,
     read_trusted_root,
 )
+from updog.consultation import remember_boot
 from updog.lock import only_run
 from updog.machine import Machine
 from updog.metadata import Repository
 from updog.proxies import choose_proxies
 from updog.tls import TlsSettings
 from updog.transport import Network, Transport
-from updog.update import remember_boot
 
 __all__ = [
     "Session",
