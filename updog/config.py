@@ -298,6 +298,7 @@ def _convert(table: dict[str, Any], directory: Path) -> Config:
 
     def resolve(kind: type, value: object) -> object:
         if kind is not Path:
+            # How msgspec is told that a hook knows no such type.
             raise NotImplementedError(kind)
         return directory / _path_text(value)
 

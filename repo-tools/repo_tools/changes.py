@@ -111,6 +111,7 @@ class SelectingChange(_Change, frozen=True, kw_only=True):
         return catalogue
 
     def _apply_to(self, catalogue: Catalogue, update: Update, now: datetime) -> Catalogue:
+        """Return the catalogue with one update changed: each kind of change says how."""
         raise NotImplementedError
 
 

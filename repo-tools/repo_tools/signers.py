@@ -189,6 +189,7 @@ class _Remote(Signer):
 
     @classmethod
     def from_priv_key_uri(cls, *_: object, **__: object) -> "Signer":
+        # Demanded of every Signer; these are never made from an address alone.
         raise NotImplementedError("load_signer makes these")
 
     def sign(self, payload: bytes) -> Signature:

@@ -35,7 +35,9 @@ PROMPT_SECONDS = 1.0
 within that time."""
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")
+@pytest.mark.skipif(
+    shutil.which("strace") is None, reason="NEEDS STRACE: no signal is sent at a call"
+)
 @pytest.mark.parametrize("name", ["TERM", "INT"] if EXPLORES_ALL else ["TERM"])
 def test_an_interruption_at_any_call_says_what_is_left(
     machine: Machine, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -63,7 +65,9 @@ def test_an_interruption_at_any_call_says_what_is_left(
     assert longest < limit
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="NEEDS STRACE")
+@pytest.mark.skipif(
+    shutil.which("strace") is None, reason="NEEDS STRACE: no signal is sent at a call"
+)
 def test_an_interruption_while_the_flags_are_cleared(machine: Machine, tmp_path: Path) -> None:
     """The first write of the main thread notes who holds the lock, the next are those of the table,
     of which the last is the one that counts.
