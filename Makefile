@@ -37,7 +37,8 @@ format: setup  ## format the code and mend what the linter can mend
 .PHONY: setup
 setup: $(VENV)/ready  ## install Debian packages (as root) and the virtual environment
 
-$(VENV)/ready: requirements.lock requirements-build.lock pyproject.toml scripts/setup
+$(VENV)/ready: requirements.lock requirements-build.lock pyproject.toml scripts/setup \
+		hatch_build.py updog/_block_hash.c
 	@scripts/setup "$(VENV)"
 	@touch $@
 
@@ -98,3 +99,4 @@ deb-test: setup  ## install that package into a plain Debian 12 and purge it, as
 clean:  ## remove the virtual environment, the playground and all caches
 	rm -rf "$(VENV)" "$(PLAYGROUND)" build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f updog/*.so

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from benchmarks.scene import Bench
 from repo_tools.images import Codec
+from updog.block_hash import BLOCK_BYTES
 from updog.blocks import BUFFER_BYTES
 from updog.install import Image, Role, prove, write_image
 from updog.partition import open_for_writing
 from updog.stream import decompress
 from updog.transport import Transport
-from updog.verity import BLOCK_BYTES, TreeReader
+from updog.verity import TreeReader
 
 _CHUNK_BYTES = 1 << 20
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from updog.block_hash import BLOCK_BYTES
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError, PartitionError
 from updog.fingerprint import Fingerprint, draw_fingerprint
 from updog.partition import OpenPartition
 from updog.stream import decompress
-from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
+from updog.verity import TreeReader, read_superblock
 
 MOST_TREE_BYTES: Final = 64 << 20
 """The largest tree that a rehearsal keeps in memory: that of a root of nearly 8 GiB."""

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from signpost.disk import Window
+from updog.block_hash import BLOCK_BYTES
 from updog.errors import ImageError, PartitionError
 from updog.history import Content
 from updog.install import Role, content_digest, find_bad_block
 from updog.partition import OpenPartition, open_for_reading
-from updog.verity import BLOCK_BYTES, TreeReader, read_superblock
+from updog.verity import TreeReader, read_superblock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

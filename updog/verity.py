@@ -9,17 +9,15 @@ Source: the Linux kernel's Documentation/admin-guide/device-mapper/verity.rst an
 on-disk format of the superblock.
 """
 
-import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from updog.block_hash import BLOCK_BYTES, DIGEST_BYTES, BlockHasher
 from updog.errors import ImageError
 
-BLOCK_BYTES: Final = 4096
-_DIGEST_BYTES: Final = 32
-_DIGESTS_A_BLOCK: Final = BLOCK_BYTES // _DIGEST_BYTES
+_DIGESTS_A_BLOCK: Final = BLOCK_BYTES // DIGEST_BYTES
 _SUPERBLOCK: Final = struct.Struct("<8sII16s32sIIQH6s256s168s")
 _SIGNATURE: Final = b"verity\0\0"
 _MAX_DATA_BLOCKS: Final = 1 << 32
@@ -114,13 +112,13 @@ def build_tree(data: Iterable[bytes | memoryview], *, salt: bytes, uuid: bytes) 
     Raises:
         ImageError: the image is empty or no whole number of blocks.
     """
-    hasher = _BlockHasher(salt)
+    hasher = BlockHasher(salt)
     digests = b"".join(hasher.digests(piece) for piece in data)
-    superblock = Superblock(uuid=uuid, salt=salt, data_blocks=len(digests) // _DIGEST_BYTES)
+    superblock = Superblock(uuid=uuid, salt=salt, data_blocks=len(digests) // DIGEST_BYTES)
     if not digests:
         raise ImageError("an empty image has no hash tree")
     levels = []
-    while len(digests) > _DIGEST_BYTES:
+    while len(digests) > DIGEST_BYTES:
         levels.append(_pad(digests))
         digests = hasher.digests(levels[-1])
     return Tree(
@@ -131,27 +129,6 @@ def build_tree(data: Iterable[bytes | memoryview], *, salt: bytes, uuid: bytes) 
 
 def _pad(level: bytes) -> bytes:
     return level + bytes(-len(level) % BLOCK_BYTES)
-
-
-class _BlockHasher:
-    """sha256(salt + block), the salt taken in once."""
-
-    def __init__(self, salt: bytes) -> None:
-        self._salted = hashlib.sha256(salt)
-
-    def digests(self, data: bytes | memoryview) -> bytes:
-        """Return the digests of consecutive blocks, joined."""
-        view = memoryview(data)
-        if len(view) % BLOCK_BYTES:
-            raise ImageError(f"{len(view)} bytes are no whole number of {BLOCK_BYTES}-byte blocks")
-        return b"".join(self._digests(view))
-
-    def _digests(self, view: memoryview) -> Iterator[bytes]:
-        copy = self._salted.copy
-        for start in range(0, len(view), BLOCK_BYTES):
-            digest = copy()
-            digest.update(view[start : start + BLOCK_BYTES])
-            yield digest.digest()
 
 
 def read_superblock(read: ReadAt, *, length_bytes: int) -> Superblock:
@@ -191,7 +168,7 @@ class TreeReader:
         """
         self._read = read
         self.superblock = read_superblock(read, length_bytes=length_bytes)
-        self._hasher = _BlockHasher(self.superblock.salt)
+        self._hasher = BlockHasher(self.superblock.salt)
         self._offsets = self._level_offsets()
         self._cache: dict[int, tuple[range, bytes]] = {}
         self.root_digest = self._compute_root_digest()
@@ -218,7 +195,7 @@ class TreeReader:
             data: whole 4096-byte blocks.
         """
         found = self._hasher.digests(data)
-        count = len(found) // _DIGEST_BYTES
+        count = len(found) // DIGEST_BYTES
         if first_block + count > self.superblock.data_blocks:
             return self.superblock.data_blocks
         if not found:
@@ -230,8 +207,8 @@ class TreeReader:
         """Return the digests that a level holds for consecutive blocks of what is below it."""
         first, last = blocks[0] // _DIGESTS_A_BLOCK, blocks[-1] // _DIGESTS_A_BLOCK
         digests = self._hash_blocks(level, range(first, last + 1))
-        start = blocks[0] % _DIGESTS_A_BLOCK * _DIGEST_BYTES
-        return digests[start : start + len(blocks) * _DIGEST_BYTES]
+        start = blocks[0] % _DIGESTS_A_BLOCK * DIGEST_BYTES
+        return digests[start : start + len(blocks) * DIGEST_BYTES]
 
     def _hash_blocks(self, level: int, blocks: range) -> bytes:
         """Return consecutive blocks of the tree, each checked against the level above."""
@@ -258,9 +235,9 @@ class TreeReader:
 
 def _first_difference(some: bytes, others: bytes) -> int:
     """Return the index of the first digest in which two different strings of them differ."""
-    starts = range(0, len(some), _DIGEST_BYTES)
+    starts = range(0, len(some), DIGEST_BYTES)
     return next(
         index
         for index, start in enumerate(starts)
-        if some[start : start + _DIGEST_BYTES] != others[start : start + _DIGEST_BYTES]
+        if some[start : start + DIGEST_BYTES] != others[start : start + DIGEST_BYTES]
     )

@@ -21,6 +21,7 @@ from repo_tools.findings import Finding, Kind, absent, fault, warning
 from repo_tools.offer import Offer
 from repo_tools.source import NOT_THERE, Source
 from repo_tools.target_source import Served, fetch_target, served_files
+from updog.block_hash import BLOCK_BYTES
 from updog.blocks import BUFFER_BYTES
 from updog.errors import ImageError, TransportError, UpdogError
 from updog.install import MOST_TREE_BYTES, Image, Role, check_image
@@ -28,7 +29,7 @@ from updog.manifest import Images, Manifest
 from updog.metadata import Target
 from updog.stream import decompress
 from updog.transport import Transport
-from updog.verity import BLOCK_BYTES, TreeReader
+from updog.verity import TreeReader
 
 _MOST_BYTES: Final = 64 << 30
 """What an image may unpack to where nobody has signed its length."""

@@ -2,24 +2,22 @@
 
 Decides how the work is shared: batches of blocks go to a few threads, which write the digests
 straight to their place in the hash image, so that neither the image nor its tree is ever in memory.
-Python lets threads run at the same time while they hash more than 2047 bytes at once, and a block
-is 4096. The bytes are those of `updog.verity.build_tree` and of `veritysetup format`.
+The bytes are those of `updog.verity.build_tree` and of `veritysetup format`.
 """
 
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from repo_tools.errors import RepoToolsError
-from updog.verity import BLOCK_BYTES, Superblock
+from updog.block_hash import BLOCK_BYTES, DIGEST_BYTES, BlockHasher
+from updog.verity import Superblock
 
 _BATCH_BLOCKS: Final = 256
-_DIGEST_BYTES: Final = 32
 _MOST_THREADS: Final = 8
-"""More would wait for each other: a fifth of the work is Python's own."""
+"""More would wait for each other where hashing is Python's own work."""
 
 
 class _Range(NamedTuple):
@@ -78,7 +76,7 @@ def _hash_level(
 
     def hash_batch(first_block: int) -> None:
         digests = hasher.digests(below, first_block)
-        offset = level.offset_bytes + first_block * _DIGEST_BYTES
+        offset = level.offset_bytes + first_block * DIGEST_BYTES
         if os.pwrite(level.file.fileno(), digests, offset) != len(digests):
             raise RepoToolsError(f"cannot write {level.file.name}: no room")
 
@@ -87,22 +85,17 @@ def _hash_level(
 
 
 class _Hasher(threading.local):
-    """sha256(salt + block) of a batch of blocks. Each thread has a buffer of its own.
-
-    The buffer holds the salt in front of each block, and blocks are read into the gaps: one call
-    a block then does what copying a salted state, updating and finishing it would.
-    """
+    """The digests of a batch of blocks of a file. Each thread has a buffer of its own."""
 
     def __init__(self, salt: bytes) -> None:
-        stride = len(salt) + BLOCK_BYTES
-        buffer = memoryview(bytearray((salt + bytes(BLOCK_BYTES)) * _BATCH_BLOCKS))
-        self._salted = [buffer[at : at + stride] for at in range(0, len(buffer), stride)]
-        self._blocks = [one[len(salt) :] for one in self._salted]
+        self._hasher = BlockHasher(salt)
+        self._buffer = memoryview(bytearray(_BATCH_BLOCKS * BLOCK_BYTES))
 
     def digests(self, source: _Range, first_block: int) -> bytes:
         """Return the digests of the batch that begins with `first_block`, joined."""
         count = min(_BATCH_BLOCKS, source.blocks - first_block)
         offset = source.offset_bytes + first_block * BLOCK_BYTES
-        if os.preadv(source.file.fileno(), self._blocks[:count], offset) != count * BLOCK_BYTES:
+        blocks = self._buffer[: count * BLOCK_BYTES]
+        if os.preadv(source.file.fileno(), [blocks], offset) != len(blocks):
             raise RepoToolsError(f"{source.file.name} became shorter while it was hashed")
-        return b"".join([sha256(one).digest() for one in self._salted[:count]])
+        return self._hasher.digests(blocks)

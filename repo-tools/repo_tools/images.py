@@ -25,7 +25,7 @@ from repo_tools.errors import RepoToolsError
 from repo_tools.filesystems import Kind
 from repo_tools.hashing import write_hash_image
 from repo_tools.tree import EMPTY, Tree, read_tree
-from updog.verity import BLOCK_BYTES
+from updog.block_hash import BLOCK_BYTES
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -21,10 +21,10 @@ from repo_tools.cmdline import VerityTable
 from repo_tools.errors import FileSystemError, RepoToolsError, VouchingError
 from repo_tools.images import Codec, SystemImages
 from repo_tools.layout import refuse_oversized
+from updog.block_hash import BLOCK_BYTES
 from updog.errors import UpdogError
 from updog.host import read_host
 from updog.names import is_identifier, is_target_name, quoted
-from updog.verity import BLOCK_BYTES
 
 _OS_RELEASES: Final = ("/etc/os-release", "/usr/lib/os-release")
 _COMPRESSED: Final = (".lz4", ".zst")

@@ -11,7 +11,8 @@ from repo_tools import hashing
 from repo_tools.errors import RepoToolsError
 from repo_tools.hashing import write_hash_image
 from tests.unit.repo_tools.test_images import veritysetup
-from updog.verity import BLOCK_BYTES, build_tree
+from updog.block_hash import BLOCK_BYTES
+from updog.verity import build_tree
 
 UUID_OF_TREE = UUID(int=7)
 

@@ -19,8 +19,9 @@ from repo_tools.images import (
     compress,
 )
 from repo_tools.tree import read_tree
+from updog.block_hash import BLOCK_BYTES
 from updog.stream import decompress
-from updog.verity import BLOCK_BYTES, TreeReader
+from updog.verity import TreeReader
 
 
 def veritysetup() -> str:

@@ -23,7 +23,8 @@ from signpost.disk import Location, change, read
 from signpost.flags import BootFlags
 from signpost.sets import SetName
 from signpost.state import mark_inactive_valid
-from updog.verity import BLOCK_BYTES, Superblock
+from updog.block_hash import BLOCK_BYTES
+from updog.verity import Superblock
 
 DESIGN = [
     ("BIOS-BOOT", "21686148-6449-6e6f-744e-656564454649", 4),

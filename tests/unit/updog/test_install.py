@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from signpost.disk import Window
 from tests.helpers.loop_device import failing_device, loop_device
 from updog import blocks, install
+from updog.block_hash import BLOCK_BYTES
 from updog.errors import ImageError, PartitionError
 from updog.install import (
     Image,
@@ -31,7 +32,7 @@ from updog.install import (
     write_image,
 )
 from updog.partition import OpenPartition, open_for_writing
-from updog.verity import BLOCK_BYTES, Tree, TreeReader, build_tree
+from updog.verity import Tree, TreeReader, build_tree
 
 MIB = 1 << 20
 BOOT = b"kernel and boot loader configuration " * 3000

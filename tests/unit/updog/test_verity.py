@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from updog.block_hash import BLOCK_BYTES
 from updog.errors import ImageError, PartitionError, UpdogError
-from updog.verity import BLOCK_BYTES, ReadAt, Superblock, Tree, TreeReader, build_tree
+from updog.verity import ReadAt, Superblock, Tree, TreeReader, build_tree
 
 UUID_OF_TREE = UUID("12345678-1234-5678-1234-567812345678")
 SALT = bytes.fromhex("ab" * 32)

@@ -1,0 +1,150 @@
+"""The compiled digests and those of Python are the same, and those of FIPS 180-4."""
+
+import platform
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from updog import block_hash
+from updog.block_hash import (
+    BLOCK_BYTES,
+    BlockHasher,
+    Digests,
+    compiled_digests,
+    hashlib_digests,
+)
+from updog.errors import ImageError
+
+CPU_FLAGS = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+HAS_INSTRUCTIONS = platform.machine() == "x86_64" and "sha_ni" in CPU_FLAGS
+
+needs_instructions = pytest.mark.skipif(
+    not HAS_INSTRUCTIONS,
+    reason="this processor has no SHA instructions: the compiled digests are not tested",
+)
+
+MOST_BLOCKS = 9
+"""Two rounds of four blocks side by side, and one that is left."""
+
+DATA = random.Random(1).randbytes(MOST_BLOCKS * BLOCK_BYTES)
+
+
+def one_by_one(salt: bytes, data: bytes) -> bytes:
+    starts = range(0, len(data), BLOCK_BYTES)
+    return b"".join(sha256(salt + data[at : at + BLOCK_BYTES]).digest() for at in starts)
+
+
+@pytest.fixture(params=["hashlib", pytest.param("compiled", marks=needs_instructions)])
+def digests(request: pytest.FixtureRequest) -> Digests:
+    if request.param == "hashlib":
+        return hashlib_digests
+    found = compiled_digests()
+    assert found is not None, "the processor has SHA instructions, but the module was not built"
+    return found
+
+
+class TestDigests:
+    def test_a_salt_of_any_length_goes_before_each_block(self, digests: Digests) -> None:
+        data = DATA[: 5 * BLOCK_BYTES]
+        for length in range(257):
+            salt = random.Random(length).randbytes(length)
+
+            assert digests(salt, data) == one_by_one(salt, data), length
+
+    @pytest.mark.parametrize("blocks", range(MOST_BLOCKS + 1))
+    def test_any_number_of_blocks_is_hashed(self, digests: Digests, blocks: int) -> None:
+        data = DATA[: blocks * BLOCK_BYTES]
+
+        assert digests(b"salt", data) == one_by_one(b"salt", data)
+
+    @given(salt=st.binary(max_size=256), seed=st.integers(0, 2**32))
+    def test_any_content_is_hashed(self, salt: bytes, seed: int) -> None:
+        data = random.Random(seed).randbytes(6 * BLOCK_BYTES)
+
+        assert BlockHasher(salt).digests(data) == one_by_one(salt, data)
+
+    @pytest.mark.parametrize("block", range(MOST_BLOCKS))
+    def test_every_byte_of_a_block_counts(self, digests: Digests, block: int) -> None:
+        whole, start = digests(b"salt", DATA), block * BLOCK_BYTES
+        for at in range(start, start + BLOCK_BYTES, 61):
+            changed = bytearray(DATA)
+            changed[at] ^= 1
+
+            found = digests(b"salt", memoryview(changed))
+
+            digest = slice(block * 32, block * 32 + 32)
+            assert found[digest] != whole[digest]
+            assert found[: digest.start] + found[digest.stop :] == (
+                whole[: digest.start] + whole[digest.stop :]
+            )
+
+    def test_a_buffer_at_any_address_is_hashed(self, digests: Digests) -> None:
+        for shift in range(17):
+            view = memoryview(bytearray(bytes(shift) + DATA))[shift:]
+
+            assert digests(b"salt", view) == one_by_one(b"salt", DATA)
+
+    def test_threads_do_not_disturb_each_other(self, digests: Digests) -> None:
+        pieces = [random.Random(seed).randbytes(64 * BLOCK_BYTES) for seed in range(8)]
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda piece: digests(b"salt", piece), pieces * 8))
+
+        assert found == [one_by_one(b"salt", piece) for piece in pieces] * 8
+
+
+class TestBlockHasher:
+    def test_data_of_no_whole_blocks_is_refused(self) -> None:
+        with pytest.raises(ImageError, match=r"^4097 bytes are no whole number of 4096-byte"):
+            BlockHasher(b"").digests(bytes(4097))
+
+    def test_a_salt_that_no_superblock_holds_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="256 bytes at most"):
+            BlockHasher(bytes(257))
+
+    def test_without_the_module_python_hashes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(block_hash, "compiled_digests", lambda: None)
+
+        assert BlockHasher(b"salt").digests(DATA) == one_by_one(b"salt", DATA)
+
+    def test_a_module_that_computes_something_else_is_not_used(self) -> None:
+        """As it would be after a compiler's or a processor's mistake."""
+        program = (
+            "import sys, types\n"
+            "wrong = types.ModuleType('updog._block_hash')\n"
+            "wrong.digests = lambda salt, data: bytes(len(data) // 128)\n"
+            "sys.modules['updog._block_hash'] = wrong\n"
+            "import updog; updog._block_hash = wrong\n"
+            "from updog.block_hash import compiled_digests\n"
+            "sys.exit(compiled_digests() is not None)\n"
+        )
+
+        done = subprocess.run([sys.executable, "-c", program], cwd=Path.cwd(), check=False)
+
+        assert done.returncode == 0
+
+
+@needs_instructions
+class TestCompiledModule:
+    @pytest.mark.parametrize(
+        ("salt", "data"), [(bytes(257), b""), (b"", bytes(4095)), (b"", bytes(4097))]
+    )
+    def test_what_has_another_shape_is_refused(self, salt: bytes, data: bytes) -> None:
+        from updog._block_hash import digests  # noqa: PLC0415 -- not on every processor
+
+        with pytest.raises(ValueError, match=r"."):
+            digests(salt, data)
+
+    def test_what_is_no_bytes_is_refused(self) -> None:
+        from updog._block_hash import digests  # noqa: PLC0415 -- not on every processor
+
+        with pytest.raises(TypeError):
+            digests("salt", DATA)  # type: ignore[arg-type]
+        with pytest.raises(BufferError):
+            digests(b"", memoryview(DATA)[::2])
