@@ -4,10 +4,12 @@ Decides how much memory an image of any size needs, and that a failure ends the 
 offset, whichever thread met it first. Does not know what the work is.
 """
 
+import ctypes
 import mmap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Self
@@ -42,8 +44,8 @@ class BlockWorkers:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._failures: dict[int, Exception] = {}
         self._at_work: set[int] = set()
-        for _ in range(_BUFFERS):
-            self._free.put(memoryview(mmap.mmap(-1, BUFFER_BYTES)))
+        for buffer in _make_buffers():
+            self._free.put(buffer)
 
     def __enter__(self) -> Self:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blocks")
@@ -101,9 +103,31 @@ class BlockWorkers:
             self._failures[offset] = err
         finally:
             self._at_work.discard(offset)
-            self._free.put(memoryview(buffer.obj))
+            self._free.put(_whole(buffer))
 
     def _raise_failure(self) -> None:
         if self._failures:
             self._threads.shutdown()  # a lower offset may still be at work
             raise self._failures[min(self._failures)]
+
+
+def _make_buffers() -> Iterator[memoryview]:
+    """Return the buffers, each a page of the largest kind where the system has such.
+
+    A disk is handed a buffer by its pages, and the kernel looks each of them up: a fifth of the
+    time of reading back is saved if there is one.
+    """
+    mapping = mmap.mmap(
+        -1, (_BUFFERS + 1) * BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )
+    with suppress(OSError):  # a kernel that knows no such pages
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    begin = -ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % BUFFER_BYTES
+    for number in range(_BUFFERS):
+        at = begin + number * BUFFER_BYTES
+        yield memoryview((ctypes.c_char * BUFFER_BYTES).from_buffer(mapping, at)).cast("B")
+
+
+def _whole(part: memoryview) -> memoryview:
+    """Return the buffer of which this is a part."""
+    return memoryview(part.obj).cast("B")

@@ -18,6 +18,7 @@ from updog.block_hash import BLOCK_BYTES
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
 from updog.errors import ImageError, PartitionError
 from updog.fingerprint import Fingerprint, draw_fingerprint
+from updog.memory import keep_freed_pieces
 from updog.partition import OpenPartition
 from updog.stream import decompress
 from updog.verity import TreeReader, read_superblock
@@ -192,6 +193,7 @@ def _pass_on(image: Image, room_bytes: int, *, tree: TreeReader | None, work: Wo
             _require_vouched(image.name, tree, offset, data)
         work(offset, data)
 
+    keep_freed_pieces()
     digest = hashlib.sha256() if tree is None else None
     length_bytes = 0
     with BlockWorkers(check) as workers:
