@@ -17,7 +17,6 @@ Usable alone; docs/library.md shows how:
         repository.save(repository.target("manifest.json"), Path("manifest.json"))
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater
 
+from updog.digest import BackgroundDigests
 from updog.durable import replacing
 from updog.errors import ImageError, TransportError, TrustError, UpdogError
 from updog.floor import (
@@ -526,19 +526,21 @@ def verified(
     Raises:
         ImageError: They are not those that were signed.
     """
-    digests = {algorithm: hashlib.new(algorithm) for algorithm in target.digests}
     received = 0
-    for chunk in chunks:
-        received += len(chunk)
-        if received > target.length:
-            raise ImageError(f"{source} holds more than the {target.length} bytes that were signed")
-        for digest in digests.values():
-            digest.update(chunk)
-        yield chunk
+    with BackgroundDigests(target.digests) as digests:
+        for chunk in chunks:
+            received += len(chunk)
+            if received > target.length:
+                raise ImageError(
+                    f"{source} holds more than the {target.length} bytes that were signed"
+                )
+            digests.update(chunk)
+            yield chunk
+        found = digests.hexdigests()
     if received != target.length:
         raise ImageError(f"{source} holds {received} bytes, {target.length} were signed")
-    for algorithm, digest in digests.items():
-        if digest.hexdigest() != target.digests[algorithm]:
+    for algorithm, digest in found.items():
+        if digest != target.digests[algorithm]:
             raise ImageError(
                 f"{source} is not what was signed: its {algorithm} differs; do not use it, and "
                 "try again later"

@@ -5,12 +5,10 @@ the root image, and the boot image vouches for the tree's root digest. The same 
 bytes. Refuses trees that would not boot; whether an image fits a partition is for `layout` to say.
 """
 
-import hashlib
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +24,7 @@ from repo_tools.filesystems import Kind
 from repo_tools.hashing import write_hash_image
 from repo_tools.tree import EMPTY, Tree, read_tree
 from updog.block_hash import BLOCK_BYTES
+from updog.digest import BackgroundDigests
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -216,46 +215,26 @@ def compress(source: Path, target: Path, codec: Codec | None) -> Compressed:
     Zstandard uses all cores and gives the same bytes on any number of them.
     """
     with (
-        ThreadPoolExecutor(max_workers=2) as pool,
+        BackgroundDigests(["sha256"]) as plain,
+        BackgroundDigests(["sha256"]) as packed,
         source.open("rb") as reader,
         target.open("wb") as writer,
     ):
-        plain, packed = _Digest(pool), _Digest(pool)
-        for piece in _packed(plain.of(_chunks(reader)), source.stat().st_size, codec):
+        for piece in _packed(_hashed(_chunks(reader), plain), source.stat().st_size, codec):
             packed.update(piece)
             writer.write(piece)
         return Compressed(
             length=writer.tell(),
-            sha256=packed.hexdigest(),
+            sha256=packed.hexdigests()["sha256"],
             uncompressed_length=reader.tell(),
-            uncompressed_sha256=plain.hexdigest(),
+            uncompressed_sha256=plain.hexdigests()["sha256"],
         )
 
 
-class _Digest:
-    """sha256 of a stream, computed in another thread while the next piece is made."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self._sha256 = hashlib.sha256()
-        self._running: Future[None] | None = None
-
-    def update(self, piece: bytes) -> None:
-        self._wait()
-        self._running = self._pool.submit(self._sha256.update, piece)
-
-    def of(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self.update(piece)
-            yield piece
-
-    def hexdigest(self) -> str:
-        self._wait()
-        return self._sha256.hexdigest()
-
-    def _wait(self) -> None:
-        if self._running is not None:
-            self._running.result()
+def _hashed(pieces: Iterable[bytes], digests: BackgroundDigests) -> Iterator[bytes]:
+    for piece in pieces:
+        digests.update(piece)
+        yield piece
 
 
 def _packed(chunks: Iterable[bytes], length: int, codec: Codec | None) -> Iterable[bytes]:
