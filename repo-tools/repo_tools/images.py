@@ -33,6 +33,9 @@ else:
 
 _CHUNK_BYTES = 1 << 20
 _ZSTD_LEVEL = 9
+_LZ4_LEVEL = 4
+"""Published once, fetched by a fleet: a sixth less to fetch than at the fastest level, no slower to
+decode. More takes twice as long for a hundredth."""
 _NAMESPACE = UUID("9d3e6a3e-62f5-4b0e-9a52-5a6f4c7f6f51")
 """Images get UUIDs derived from it and their names, for the same bytes on every run."""
 
@@ -270,7 +273,10 @@ def zstd_options() -> Mapping[int, int]:
 
 def _lz4_frame(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
     compressor = lz4.frame.LZ4FrameCompressor(
-        block_size=lz4.frame.BLOCKSIZE_MAX4MB, content_checksum=True
+        compression_level=_LZ4_LEVEL,
+        # A machine decodes smaller blocks where they belong; larger ones by way of a copy.
+        block_size=lz4.frame.BLOCKSIZE_MAX256KB,
+        content_checksum=True,
     )
     yield compressor.begin(length)
     for chunk in chunks:
