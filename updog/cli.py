@@ -5,6 +5,7 @@ stderr, no file that is opened later takes their numbers. Each command is a file
 `updog.commands`, loaded when it runs.
 """
 
+import atexit
 import gc
 import io
 import os
@@ -169,6 +170,7 @@ def cli(**_shared: object) -> None:
 def main() -> None:
     """Run the command line and exit."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    atexit.register(gc.freeze)  # Python would look at every object once more before it ends
     _fill_standard_descriptors()
     forgive_stderr()
     _unwind_on_signals()
