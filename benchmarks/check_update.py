@@ -7,15 +7,18 @@ served by another process, whose work is not counted.
 
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.measure import MACHINE_BIN
 from benchmarks.startup import BIN, RUNS, measure
 
-REFERENCE = [sys.executable, "-c", "import tuf.ngclient, requests, click, structlog"]
+REFERENCE = [
+    *(str(MACHINE_BIN / "python"), "-c"),
+    "import tuf.ngclient, requests, click, structlog",
+]
 BAR = 1.5
 
 
@@ -23,7 +26,7 @@ def main() -> None:
     """Print one line."""
     with tempfile.TemporaryDirectory() as directory, _serving(Path(directory)):
         config = str(Path(directory) / "updog.toml")
-        command = [str(BIN / "updog"), "check-update", "--config", config]
+        command = [str(MACHINE_BIN / "updog"), "check-update", "--config", config]
         own, other, ratio = measure(command, REFERENCE)
     print(f"\nreference: python -c {REFERENCE[-1]!r}; medians of {RUNS} pairs, CPU time")
     print(f"{'command':<32} {'ms':>6} {'import':>13} {'ratio':>6} {'bar':>5}")

@@ -20,12 +20,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import Taken, median_ratio, run, take_turns
+from benchmarks.measure import MACHINE_BIN, Taken, median_ratio, run, take_turns
 from benchmarks.rauc import Rauc, a_rauc, why_no_rauc
 from benchmarks.scene import VERSIONS, Bench, a_bench, configure, publish
 from benchmarks.stages import limit_seconds, stage_seconds
 from repo_tools.images import Codec
-from tests.helpers.machine import BIN
 
 MEMORY, DISK = Path("/dev/shm"), Path("/var/tmp")  # noqa: S108 -- directories of ours within
 DECODERS = {Codec.LZ4: "lz4 -d", Codec.ZSTD: "zstd -d"}
@@ -69,7 +68,7 @@ BARS = {
 def run_updog(bench: Bench, codec: Codec) -> Taken:
     """Install by `updog update-image`."""
     environment = {"UPDOG_CONFIG": str(configure(bench)), "UPDOG_LOG_FORMAT": "json"}
-    command = [str(BIN / "updog"), "update-image", "--now", "--image", str(VERSIONS[codec])]
+    command = [str(MACHINE_BIN / "updog"), "update-image", "--now", "--image", str(VERSIONS[codec])]
     return run(command, environment)
 
 

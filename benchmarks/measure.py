@@ -18,6 +18,9 @@ from pathlib import Path
 
 MIB = 1 << 20
 
+MACHINE_BIN = Path(__file__).resolve().parents[1] / "build" / "machine" / "bin"
+"""The commands that are measured, with nothing beside them that a machine does not have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:

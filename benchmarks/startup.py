@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.measure import MACHINE_BIN
+
 BIN = Path(sys.executable).parent
 RUNS = 31
 BARS = {"signpost status": 1.3, "signpost mark-successful-boot": None}
@@ -50,14 +52,14 @@ def main() -> None:
     )
     print(f"click {version('click')}; medians of {RUNS} pairs, CPU time")
     print(f"{'command':<32} {'ms':>6} {'import click':>13} {'ratio':>6} {'bar':>5}")
-    reference = [sys.executable, "-c", "import click"]
+    reference = [str(MACHINE_BIN / "python"), "-c", "import click"]
     with tempfile.TemporaryDirectory() as directory:
         create = ["playground", "create", directory, "--force", "--disk-size", "256MiB"]
         (Path(directory) / ".playground").touch()
         subprocess.run([str(BIN / "repo-tools"), *create], check=True, stdout=subprocess.DEVNULL)
         machine = ["--disk", f"{directory}/disk.img", "--active", "A"]
         for name, bar in BARS.items():
-            command = [str(BIN / "signpost"), name.split()[1], *machine]
+            command = [str(MACHINE_BIN / "signpost"), name.split()[1], *machine]
             own, other, ratio = measure(command, reference)
             shown = f"{bar:.2f}" if bar else "-"
             print(f"{name:<32} {own * 1000:6.1f} {other * 1000:13.1f} {ratio:6.2f} {shown:>5}")
