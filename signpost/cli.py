@@ -13,7 +13,13 @@ from functools import wraps
 import click
 
 from signpost import disk, state
-from signpost.commandline import SharingGroup, forget_stdout, is_on_command_line, shared_options
+from signpost.commandline import (
+    SharingGroup,
+    forget_stdout,
+    is_on_command_line,
+    shared_options,
+    spare_collections,
+)
 from signpost.errors import SignpostError
 from signpost.flags import BootFlags
 from signpost.gpt import Copy, Fault, Mbr
@@ -441,6 +447,7 @@ def _print_json(facts: dict[str, object]) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    spare_collections()
     try:
         cli()
     except SignpostError as err:

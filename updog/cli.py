@@ -5,8 +5,6 @@ stderr, no file that is opened later takes their numbers. Each command is a file
 `updog.commands`, loaded when it runs.
 """
 
-import atexit
-import gc
 import io
 import os
 import signal
@@ -19,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from signpost.commandline import LazyCommand, SharingGroup, forget_stdout
+from signpost.commandline import LazyCommand, SharingGroup, forget_stdout, spare_collections
 from signpost.errors import SignpostError
 from updog.commands.output import NOTHING_CHANGED, forgive_stderr, print_failure, reason
 from updog.errors import Locked, UpdogError
@@ -27,9 +25,6 @@ from updog.names import escaped
 
 _EXIT_FAILED: Final = 1
 _EXIT_LOCKED: Final = 4
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
-"""Loading modules makes as many, none of them garbage: looking for it would take a tenth of the
-time that `updog check-update` takes."""
 _DEFAULT_CONFIG: Final = Path("/etc/updog.toml")
 
 
@@ -169,8 +164,7 @@ def cli(**_shared: object) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    atexit.register(gc.freeze)  # Python would look at every object once more before it ends
+    spare_collections()
     _fill_standard_descriptors()
     forgive_stderr()
     _unwind_on_signals()
