@@ -31,7 +31,7 @@ needs_instructions = pytest.mark.skipif(
 )
 
 MOST_BLOCKS = 9
-"""Two rounds of four blocks side by side, and one that is left."""
+"""Two rounds of four blocks side by side, and one that is left over."""
 
 DATA = random.Random(1).randbytes(MOST_BLOCKS * BLOCK_BYTES)
 
@@ -69,6 +69,27 @@ class TestDigests:
         data = random.Random(seed).randbytes(6 * BLOCK_BYTES)
 
         assert BlockHasher(salt).digests(data) == one_by_one(salt, data)
+
+    def test_empty_blocks_are_hashed_wherever_they_lie(self, digests: Digests) -> None:
+        for empty in range(1 << MOST_BLOCKS):
+            data = bytearray(DATA)
+            for block in range(MOST_BLOCKS):
+                if empty >> block & 1:
+                    data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES] = bytes(BLOCK_BYTES)
+
+            assert digests(b"salt", bytes(data)) == one_by_one(b"salt", bytes(data)), bin(empty)
+
+    def test_long_runs_of_empty_blocks_are_hashed(self, digests: Digests) -> None:
+        data = bytes(20 * BLOCK_BYTES) + DATA + bytes(20 * BLOCK_BYTES)
+
+        assert digests(b"salt", data) == one_by_one(b"salt", data)
+
+    @pytest.mark.parametrize("at", [0, 1, 7, 8, 63, 64, 2048, 4088, 4095])
+    def test_a_block_of_one_byte_is_not_empty(self, digests: Digests, at: int) -> None:
+        data = bytearray(5 * BLOCK_BYTES)
+        data[2 * BLOCK_BYTES + at] = 1
+
+        assert digests(b"salt", bytes(data)) == one_by_one(b"salt", bytes(data))
 
     @pytest.mark.parametrize("block", range(MOST_BLOCKS))
     def test_every_byte_of_a_block_counts(self, digests: Digests, block: int) -> None:
