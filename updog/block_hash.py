@@ -2,12 +2,12 @@
 
 Decides who computes them: a compiled module where the processor has instructions for it and the
 module was built, else Python's own hashlib, in twice the time. Knows nothing of trees. The compiled
-module is believed after its first digest was compared with one of hashlib.
+module is believed after a trial: its digests of blocks of every kind were compared with hashlib's.
 """
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from hashlib import sha256
+from hashlib import sha256, shake_128
 from typing import Final
 
 from updog.errors import ImageError
@@ -64,9 +64,23 @@ def _each_digest(salt: bytes, view: memoryview) -> Iterator[bytes]:
 def compiled_digests() -> Digests | None:
     """See `Digests`; None where there is no such module, or one that computes something else."""
     try:
-        from updog import _block_hash  # noqa: PLC0415 -- not in every installation
+        from updog._block_hash import digests  # noqa: PLC0415 -- not in every installation
     except ImportError:
         return None
-    found: Digests = _block_hash.digests
-    salt, data = bytes(range(32)), bytes(range(256)) * (5 * BLOCK_BYTES // 256)
-    return found if found(salt, data) == hashlib_digests(salt, data) else None
+    data = _trial_blocks()
+    is_right = all(
+        digests(salt, data) == hashlib_digests(salt, data)
+        for salt in (shake_128(b"salt").digest(length) for length in _TRIAL_SALTS)
+    )
+    return digests if is_right else None
+
+
+_TRIAL_SALTS: Final = (0, 32, 255, 256)
+"""Lengths: none, the usual one, one whose rest leaves no room for the padding, one without rest."""
+
+
+def _trial_blocks() -> bytes:
+    """Return full blocks side by side, empty ones twice, all but empty ones, and a rest."""
+    empty, full = bytes(BLOCK_BYTES), shake_128(b"blocks").digest(5 * BLOCK_BYTES)
+    nearly_empty = bytes(4 * BLOCK_BYTES - 1) + b"\1"
+    return full[BLOCK_BYTES:] + 8 * empty + nearly_empty + full[:BLOCK_BYTES] + empty

@@ -2,11 +2,11 @@
 
 import platform
 import random
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -39,6 +39,60 @@ DATA = random.Random(1).randbytes(MOST_BLOCKS * BLOCK_BYTES)
 def one_by_one(salt: bytes, data: bytes) -> bytes:
     starts = range(0, len(data), BLOCK_BYTES)
     return b"".join(sha256(salt + data[at : at + BLOCK_BYTES]).digest() for at in starts)
+
+
+def zeros_for_all(_salt: bytes, data: bytes | memoryview) -> bytes:
+    return bytes(len(data) // BLOCK_BYTES * 32)
+
+
+def the_first_of_four_for_all(salt: bytes, data: bytes | memoryview) -> bytes:
+    found = hashlib_digests(salt, data)
+    return b"".join(found[at // 128 * 128 :][:32] for at in range(0, len(found), 32))
+
+
+def neighbours_exchanged(salt: bytes, data: bytes | memoryview) -> bytes:
+    found = hashlib_digests(salt, data)
+    end = len(found) // 128 * 128
+    return b"".join(found[at ^ 32 :][:32] for at in range(0, end, 32)) + found[end:]
+
+
+def another_digest_once_blocks_were_empty(salt: bytes, data: bytes | memoryview) -> bytes:
+    empty = sha256(salt + bytes(BLOCK_BYTES)).digest() * 4
+    first, *later = hashlib_digests(salt, data).split(empty)
+    return empty.join([first, bytes(128).join(later)]) if later else first
+
+
+def empty_by_their_beginning(salt: bytes, data: bytes | memoryview) -> bytes:
+    changed = bytearray(data)
+    for at in range(0, len(changed), BLOCK_BYTES):
+        if not any(changed[at : at + 16]):
+            changed[at : at + BLOCK_BYTES] = bytes(BLOCK_BYTES)
+    return hashlib_digests(salt, bytes(changed))
+
+
+def no_whole_chunk_of_salt(salt: bytes, data: bytes | memoryview) -> bytes:
+    return hashlib_digests(salt[len(salt) // 64 * 64 :], data)
+
+
+def the_usual_length_whatever_it_is(salt: bytes, data: bytes | memoryview) -> bytes:
+    return hashlib_digests(salt[:32].ljust(32, b"\0"), data)
+
+
+def nothing_left_over(salt: bytes, data: bytes | memoryview) -> bytes:
+    found = hashlib_digests(salt, data)
+    return found[: len(found) // 128 * 128].ljust(len(found), b"\0")
+
+
+WRONG = [
+    zeros_for_all,
+    the_first_of_four_for_all,
+    neighbours_exchanged,
+    another_digest_once_blocks_were_empty,
+    empty_by_their_beginning,
+    no_whole_chunk_of_salt,
+    the_usual_length_whatever_it_is,
+    nothing_left_over,
+]
 
 
 @pytest.fixture(params=["hashlib", pytest.param("compiled", marks=needs_instructions)])
@@ -134,21 +188,25 @@ class TestBlockHasher:
 
         assert BlockHasher(b"salt").digests(DATA) == one_by_one(b"salt", DATA)
 
-    def test_a_module_that_computes_something_else_is_not_used(self) -> None:
-        """As it would be after a compiler's or a processor's mistake."""
-        program = (
-            "import sys, types\n"
-            "wrong = types.ModuleType('updog._block_hash')\n"
-            "wrong.digests = lambda salt, data: bytes(len(data) // 128)\n"
-            "sys.modules['updog._block_hash'] = wrong\n"
-            "import updog; updog._block_hash = wrong\n"
-            "from updog.block_hash import compiled_digests\n"
-            "sys.exit(compiled_digests() is not None)\n"
-        )
+    @pytest.mark.parametrize("wrong", WRONG)
+    def test_a_module_that_computes_something_else_is_not_used(
+        self, wrong: Digests, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As it would after a compiler's or a processor's mistake."""
+        monkeypatch.setitem(sys.modules, "updog._block_hash", SimpleNamespace(digests=wrong))
 
-        done = subprocess.run([sys.executable, "-c", program], cwd=Path.cwd(), check=False)
+        assert compiled_digests.__wrapped__() is None
 
-        assert done.returncode == 0
+    def test_a_module_that_computes_the_same_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        right = SimpleNamespace(digests=one_by_one)
+        monkeypatch.setitem(sys.modules, "updog._block_hash", right)
+
+        assert compiled_digests.__wrapped__() is one_by_one
+
+    def test_a_module_of_another_version_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "updog._block_hash", SimpleNamespace())
+
+        assert compiled_digests.__wrapped__() is None
 
 
 @needs_instructions
