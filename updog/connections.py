@@ -154,9 +154,13 @@ class _Watched(HTTPConnection):
         Raises:
             NameResolutionError: there is no such name.
             ConnectTimeoutError: nobody answers.
+            MemoryError: no thread can be started.
         """
         answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
-        Thread(target=_look_up, args=(host, self.port, answers), daemon=True).start()
+        try:
+            Thread(target=_look_up, args=(host, self.port, answers), daemon=True).start()
+        except RuntimeError as err:
+            raise MemoryError("cannot start a thread") from err
         try:
             answer = answers.get(timeout=self._seconds())
         except Empty:

@@ -221,6 +221,24 @@ class TestRetries:
         error = refusal("http://updates.invalid/file", limits=Limits(attempts=1))
         assert error.reason == "the host name cannot be resolved; try again later"
 
+    @pytest.mark.parametrize("begins", [0, 1], ids=["watchdog", "name"])
+    def test_without_a_thread_it_is_memory_that_lacks(
+        self, begins: int, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start, left = threading.Thread.start, iter(range(begins))
+
+        def refuse(thread: threading.Thread) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                start(thread)  # of the server
+            elif next(left, None) is None:
+                raise RuntimeError("can't start new thread")
+            else:
+                start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(MemoryError):
+            fetch(f"{server.url}/file")
+
     @pytest.mark.parametrize("url", ["http://a b/file", "gopher://h/file"])
     def test_an_address_that_is_none_is_not_tried_again(self, url: str) -> None:
         assert refusal(url).reason == "it is no usable address"
