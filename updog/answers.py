@@ -6,10 +6,11 @@ of pieces from two versions, of a wrong length, or compressed unasked. Sends and
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+
+import msgspec
 
 # RFC 9110 section 14.4.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
@@ -20,8 +21,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What is still wanted of a file.
 
     Attributes:
@@ -35,8 +35,7 @@ class Wanted:
     validator: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, kw_only=True):
     """What the body of an answer holds: the wanted bytes, after `skip` that are here already."""
 
     skip: int

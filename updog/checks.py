@@ -13,9 +13,11 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from updog.errors import UpdogError
 from updog.guard import require_guarded
@@ -34,8 +36,7 @@ _PATIENCE_SECONDS: Final = 5.0
 """How long a killed check may take to be gone; one that hangs in the kernel never is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """An executable that finds out whether the system is healthy."""
 
     name: str
@@ -130,8 +131,7 @@ def run_check(check: Check, limits: Limits) -> Checked:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One run; `is_final` if another one cannot end otherwise."""
 
     failure: str | None

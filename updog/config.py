@@ -5,12 +5,10 @@ the setting. Opens no file but the configuration: whether a path in it exists is
 find out.
 """
 
-import dataclasses
 import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import unquote
@@ -56,8 +54,7 @@ _EXAMPLES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True, kw_only=True):
     """Where the agent finds and keeps its files."""
 
     trusted_root: Path = Path("/usr/share/updog/root.json")
@@ -73,8 +70,7 @@ class Paths:
     holds: tuple[Path, ...] = (Path("/etc/updog/hold.d"), Path("/run/updog/hold.d"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskSettings:
+class DiskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which disk to update and which of its sets runs; None is to be found out from the system.
 
     `active_file` holds the name of the running set, as left there by whatever booted the machine.
@@ -85,8 +81,7 @@ class DiskSettings:
     active_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RebootSettings:
+class RebootSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to restart the machine, and when `updog auto` does.
 
     `command` is the absolute path of a program, and its arguments.
@@ -96,16 +91,14 @@ class RebootSettings:
     strategy: Strategy = Strategy.MANUAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoSettings:
+class AutoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `updog auto` does anything at all, and whether it installs in the windows only."""
 
     enabled: bool = True
     install_in_windows: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowSettings:
+class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A maintenance window, as it is written: `begin` and `end` are times of day like `02:30`."""
 
     begin: str
@@ -114,8 +107,7 @@ class WindowSettings:
     time_zone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSettings:
+class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one health check; None is what counts for all."""
 
     timeout_seconds: float | None = None
@@ -123,15 +115,14 @@ class CheckSettings:
     retry_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSettings:
+class HealthSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of health checks, and what a boot on trial does when a required one fails."""
 
     timeout_seconds: float = 60.0
     retries: int = 0
     retry_after_seconds: float = 5.0
     on_failed_trial: Reaction = Reaction.REBOOT
-    checks: Mapping[str, CheckSettings] = field(default_factory=dict)
+    checks: Mapping[str, CheckSettings] = msgspec.field(default_factory=dict)
 
     def limits(self, name: str) -> Limits:
         """Return the limits of a check."""
@@ -150,8 +141,7 @@ def _first(own: _Number | None, common: _Number) -> _Number:
     return common if own is None else own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSettings:
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to trust on TLS connections, as whom to appear there, how fast, and what to tell.
 
     With a `ca_file` no other CA counts. `report_version_and_seed` adds both to every request.
@@ -164,8 +154,7 @@ class NetworkSettings:
     report_version_and_seed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of the agent, checked, under the names that they have in the file.
 
     Of the base addresses each may be one of several mirrors, tried in order. The proxy serves
@@ -179,13 +168,13 @@ class Config:
     ignore_waves: bool = False
     https_proxy: str | None = None
     no_proxy: tuple[str, ...] = ()
-    paths: Paths = field(default_factory=Paths)
-    disk: DiskSettings = field(default_factory=DiskSettings)
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    auto: AutoSettings = field(default_factory=AutoSettings)
+    paths: Paths = msgspec.field(default_factory=Paths)
+    disk: DiskSettings = msgspec.field(default_factory=DiskSettings)
+    network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
+    auto: AutoSettings = msgspec.field(default_factory=AutoSettings)
     windows: tuple[WindowSettings, ...] = ()
-    reboot: RebootSettings = field(default_factory=RebootSettings)
-    health: HealthSettings = field(default_factory=HealthSettings)
+    reboot: RebootSettings = msgspec.field(default_factory=RebootSettings)
+    health: HealthSettings = msgspec.field(default_factory=HealthSettings)
 
 
 def load_config(path: Path) -> Config:
@@ -225,14 +214,14 @@ def _parse(table: dict[str, Any], directory: Path) -> Config:
     _refuse_unprintable(table)
     _list_single_addresses(table)
     lock = _parse_lock(table.pop("version_lock", "latest"))
-    config = dataclasses.replace(_convert(table, directory), version_lock=lock)
+    config = msgspec.structs.replace(_convert(table, directory), version_lock=lock)
     _check(config)
     return config
 
 
 def _refuse_unknown_keys(table: Mapping[str, Any], shape: type, prefix: str = "") -> None:
-    """Refuse keys that the dataclass `shape` has no field for, in inner tables too."""
-    known = {each.name: each.type for each in dataclasses.fields(shape)}
+    """Refuse keys that the struct `shape` has no field for, in inner tables too."""
+    known = {each.name: each.type for each in msgspec.structs.fields(shape)}
     for key, value in table.items():
         if key not in known:
             raise ValueError(_unknown_key(prefix, key, list(known)))
@@ -256,7 +245,7 @@ def _inner_tables(key: str, value: object, kind: Any) -> Iterator[tuple[str, dic
 
 
 def _is_shape(kind: Any) -> bool:
-    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _unknown_key(prefix: str, key: str, known: list[str]) -> str:

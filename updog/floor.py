@@ -31,12 +31,12 @@ what is offered, never against the cache.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from updog.durable import make_directory, remove, replacing
 from updog.errors import UpdogError
@@ -49,16 +49,14 @@ ROLES: Final = ("root", "timestamp", "snapshot", "targets")
 _MOST_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedRole:
+class AcceptedRole(msgspec.Struct, frozen=True, kw_only=True):
     """The version of a role, and the ids of the keys that may have signed it."""
 
     version: Annotated[int, msgspec.Meta(ge=1)]
     key_ids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
+class Floor(msgspec.Struct, frozen=True, kw_only=True):
     """What was accepted, by role, and when; with a time zone."""
 
     accepted_at: Annotated[datetime, msgspec.Meta(tz=True)]

@@ -13,9 +13,10 @@ write to a disk: it can change the whole system anyway.
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from updog.errors import UpdogError
 
@@ -28,16 +29,14 @@ _MOST_LINKS: Final = 40
 """The kernel follows no more on the way to one file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True, kw_only=True):
     """Something on the way to a path, or the path itself; `is_above` what leads on from here."""
 
     path: Path
     is_above: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trust:
+class _Trust(msgspec.Struct, frozen=True, kw_only=True):
     """The users and groups that may be able to change a path, and the paths that need no look."""
 
     users: frozenset[int]

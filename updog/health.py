@@ -7,11 +7,11 @@ whether a boot that failed is to be ended. Runs no check and reads no file: see 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
 from semver import Version
 
 from signpost.sets import SetName
@@ -31,8 +31,7 @@ class Reaction(StrEnum):
     """It goes on until its deadline, so that somebody can look."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long one check may take, how often it is tried again, and after how long a pause."""
 
     timeout_seconds: float
@@ -40,8 +39,7 @@ class Limits:
     retry_after_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """A health check has ended.
 
     Attributes:
@@ -64,8 +62,7 @@ class Checked:
         return self.failure is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthRecord:
+class HealthRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the health of one boot of a set; also of one that was cut short.
 
     Attributes:
@@ -193,7 +190,7 @@ def record_facts(record: HealthRecord) -> dict[str, Any]:
         "boot_id": record.boot_id,
         "healthy": record.is_healthy,
         "trouble": trouble(record),
-        "checks": [asdict(check) for check in record.checks],
+        "checks": [msgspec.structs.asdict(check) for check in record.checks],
         "running": record.running,
         "is_done": record.is_done,
         "error": record.error,

@@ -8,11 +8,12 @@ and which events must outlive a rotation of the file. Reads no file and no clock
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
 from semver import Version
 
 from signpost.flags import CLEARED
@@ -38,8 +39,7 @@ class EventKind(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened: to which version, in which set, and what it took.
 
     A check happens to what runs: `outcome` says what it found, and of which version `offered`.
@@ -73,8 +73,7 @@ class Event:
     contents: Mapping[str, "Content"] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition begins with: its length in bytes, and its sha256 in hexadecimal."""
 
     length: int

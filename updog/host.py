@@ -6,9 +6,9 @@ cannot name rather than guess.
 
 import platform
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from semver import Version
 
 from updog.errors import ConfigError
@@ -22,8 +22,7 @@ _ARCHES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64":
 _MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What runs here."""
 
     variant: str

@@ -10,9 +10,10 @@ Chooses no update and changes no boot flag.
 import hashlib
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import msgspec
 
 from updog.block_hash import BLOCK_BYTES
 from updog.blocks import BUFFER_BYTES, BlockWorkers, Work
@@ -35,8 +36,7 @@ class Role(StrEnum):
     BOOT = "boot"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, kw_only=True):
     """A compressed image on its way to a partition.
 
     `chunks` are the compressed bytes, whose length and digest whoever yields them checks. The
@@ -64,8 +64,7 @@ tree to be in order. One that left some out because they stand on the disk alrea
 `find_bad_block` prove those: `prove` compares what was written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What was written into a partition and must be there when it is read back.
 
     The sha256 is None where a hash tree vouched for every block instead.
@@ -173,8 +172,7 @@ def _drop(_offset: int, _data: memoryview) -> None:
     """Let a piece go: it was only to be checked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Passed:
+class _Passed(msgspec.Struct, frozen=True, kw_only=True):
     """What has gone by: as long as was signed, and of the signed content or vouched for."""
 
     length_bytes: int

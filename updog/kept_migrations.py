@@ -13,7 +13,6 @@ them with the systems at hand. All of it is replaced in one step. Runs no migrat
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,16 +43,14 @@ _OTHER_KEYS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one kept migration: `fault` says why it must not be run, if so."""
 
     name: str
     fault: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptMigrations:
+class KeptMigrations(msgspec.Struct, frozen=True, kw_only=True):
     """The migrations from one version to another in the order of running, each with its verdict.
 
     Files that are no part of the way come last, each with its fault.

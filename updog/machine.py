@@ -1,8 +1,10 @@
 """The machine that is updated: its settings, what runs, its disk and its memory."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from signpost import disk as boot_disk
 from signpost.disk import Location
@@ -18,8 +20,7 @@ from updog.host import Host, read_host
 _LONGEST_BOOT_ID = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that is updated: its settings, what runs, its disk and its memory."""
 
     config: Config

@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from types import MappingProxyType
@@ -50,8 +49,7 @@ _TIME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
+class Images(msgspec.Struct, frozen=True, kw_only=True):
     """The targets that hold one system's boot, root and hash images."""
 
     boot: str
@@ -59,8 +57,7 @@ class Images:
     hash: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(msgspec.Struct, frozen=True, kw_only=True):
     """One release for one variant and architecture.
 
     A `max_version` below a machine's version means that what it runs was withdrawn. Waves are
@@ -75,8 +72,7 @@ class Update:
     images: Images
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All updates, in the publisher's order, and the migrations of each step between two versions.
 
     A step is (from, to) with from below to; a downgrade walks steps backwards. A migration is the

@@ -4,7 +4,8 @@ Decides by counting the bytes and seconds that it is told of. Knows no clock, no
 no network.
 """
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from updog.answers import Broken, Refused, Wanted
 
@@ -15,8 +16,7 @@ MOST_PIECE_BYTES = 1 << 20
 """The most to read at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a transport is.
 
     Attributes:
@@ -66,8 +66,7 @@ PATIENT = Limits()
 """The limits for production."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Download:
+class Download(msgspec.Struct, kw_only=True):
     """One file on its way, across attempts."""
 
     url: str
@@ -118,8 +117,7 @@ class Download:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class Pace:
+class Pace(msgspec.Struct, kw_only=True):
     """How fast a body comes, window by window."""
 
     limits: Limits
@@ -142,8 +140,7 @@ def too_slow(limits: Limits) -> str:
     return f"the server sent less than {limits.minimum_bytes_per_second:g} bytes a second"
 
 
-@dataclass(slots=True, kw_only=True)
-class Throttle:
+class Throttle(msgspec.Struct, kw_only=True):
     """How fast everything together may come.
 
     Attributes:

@@ -7,9 +7,10 @@ nothing.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from signpost import disk as boot_disk
 from signpost import state as boot_state
@@ -32,8 +33,7 @@ _PROOF_BYTES: Final = 64 << 10
 """What is kept with migrations to prove them: metadata, commonly a tenth of that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What will be done, checked as far as it can be without changing anything."""
 
     update: Update

@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final, Protocol
+
+import msgspec
 
 from updog.log import is_watched
 from updog.units import SIZES, size
@@ -30,8 +31,7 @@ _MEMORY_SECONDS: Final = 10.0
 _SAMPLES: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, kw_only=True):
     """How far an update is.
 
     Attributes:

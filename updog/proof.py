@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+import msgspec
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     Metadata,
@@ -51,8 +51,7 @@ class UnsignedError(TrustError):
     """Report metadata that too few keys of the newest root have signed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A file of the repository as it was signed.
 
     Attributes:
@@ -70,8 +69,7 @@ class Target:
     uncompressed_sha256: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleVersions:
+class RoleVersions(msgspec.Struct, frozen=True, kw_only=True):
     """Which versions of the top-level roles are trusted, and until when the timestamp holds."""
 
     root: int
@@ -81,8 +79,7 @@ class RoleVersions:
     timestamp_expires: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trusted:
+class Trusted(msgspec.Struct, frozen=True, kw_only=True):
     """The top-level roles that a directory holds, proven by the root and by each other."""
 
     directory: Path

@@ -10,9 +10,10 @@ either.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
+
+import msgspec
 
 from updog.errors import ConfigError
 from updog.names import quoted
@@ -20,8 +21,7 @@ from updog.names import quoted
 _PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxies:
+class Proxies(msgspec.Struct, frozen=True, kw_only=True):
     """The proxies for addresses of either scheme, and the hosts that are reached without."""
 
     http: str | None = None

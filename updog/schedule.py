@@ -11,10 +11,11 @@ not count: a window that lies in that hour alone is left out that night.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 _CLOCK: Final = re.compile(r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)", re.ASCII)
 _MIDNIGHT: Final = time()
@@ -62,8 +63,7 @@ def parse_clock(text: str) -> time:
     return time(int(match["hour"]), int(match["minute"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, kw_only=True):
     """A time of the day on some days of the week, in a time zone.
 
     One whose end is not after its begin goes on into the next day; its days are those on which it

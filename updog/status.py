@@ -5,11 +5,12 @@ do next. Changes nothing and needs no network.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
 
+import msgspec
 from semver import Version
 
 from signpost.flags import CLEARED, BootFlags
@@ -52,8 +53,7 @@ class InactiveSet(StrEnum):
     """An update was being written when its run was ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one moment. A version is None where nothing tells it."""
 
     host: Host

@@ -7,11 +7,11 @@ what may be installed is decided by signatures.
 """
 
 import ssl
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from updog.errors import ConfigError
@@ -20,8 +20,7 @@ from updog.files import read_small_file
 _MOST_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSettings:
+class TlsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Files in PEM; a certificate and its key only together."""
 
     ca_file: Path | None = None
@@ -29,8 +28,7 @@ class TlsSettings:
     client_key: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsContexts:
+class TlsContexts(msgspec.Struct, frozen=True, kw_only=True):
     """What connections to servers, and to proxies, are made with; None stands for the default."""
 
     own_server: ssl.SSLContext | None = None

@@ -12,14 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from updog.answers import Broken, Refused, Wanted, read_answer, request_headers
 from updog.connections import FAILURES, Answer, Connections, judge_failure
@@ -45,8 +46,7 @@ _MOST_REDIRECTS = 5
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(msgspec.Struct, frozen=True, kw_only=True):
     """How this machine reaches others, and what it shows of itself.
 
     Attributes:
@@ -57,10 +57,10 @@ class Network:
             is not given them: such addresses are often signed.
     """
 
-    proxies: Proxies = field(default_factory=Proxies)
-    tls: TlsSettings = field(default_factory=TlsSettings)
+    proxies: Proxies = msgspec.field(default_factory=Proxies)
+    tls: TlsSettings = msgspec.field(default_factory=TlsSettings)
     max_bytes_per_second: int | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 PLAIN = Network()

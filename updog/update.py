@@ -10,10 +10,10 @@ error tells in which state both sets are.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
 from semver import Version
 
@@ -56,8 +56,7 @@ from updog.verity import TreeReader
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """An update that stands in the inactive set, proven and marked valid."""
 
     version: Version
@@ -361,8 +360,7 @@ def _why(err: BaseException) -> str:
             return str(err)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Installation:
+class _Installation(msgspec.Struct, frozen=True, kw_only=True):
     """The writing and proving of one set."""
 
     planned: Plan

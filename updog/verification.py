@@ -6,7 +6,8 @@ a set that came with the machine. Changes nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from signpost.disk import Window
 from updog.block_hash import BLOCK_BYTES
@@ -17,8 +18,7 @@ from updog.partition import OpenPartition, open_for_reading
 from updog.verity import TreeReader, read_superblock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at one partition has shown.
 
     Attributes:

@@ -11,8 +11,9 @@ on-disk format of the superblock.
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from updog.block_hash import BLOCK_BYTES, DIGEST_BYTES, BlockHasher
 from updog.errors import ImageError
@@ -27,8 +28,7 @@ ReadAt = Callable[[int, int], bytes]
 """`read(offset_bytes, length_bytes)` returns exactly that range of a hash image."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a tree: identity, salt and the number of data blocks it covers."""
 
     uuid: bytes
@@ -93,8 +93,7 @@ class Superblock:
         return (1 + sum(self.level_sizes())) * BLOCK_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
     """A hash image and the digest that vouches for it."""
 
     image: bytes

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
+import msgspec
 from semver import Version
 
 from repo_tools.errors import RepoToolsError
@@ -74,7 +75,7 @@ class Catalogue:
         updates = tuple(
             update if identity(each) == identity(update) else each for each in self.manifest.updates
         )
-        return self.with_manifest(replace(self.manifest, updates=updates))
+        return self.with_manifest(msgspec.structs.replace(self.manifest, updates=updates))
 
     def with_manifest(self, manifest: Manifest) -> "Catalogue":
         """Return the catalogue with what `updog` reads replaced."""

@@ -7,11 +7,11 @@ sense. Pure: files are only named here.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.catalogue import Catalogue, Identity, identity
@@ -348,7 +348,7 @@ def naming_version(change: Change, manifest: Manifest) -> Change:
     if not isinstance(change, SelectingChange) or change.version is not None:
         return change
     version = select(manifest, change.selection)[0].version
-    return msgspec.structs.replace(change, version=version)
+    return replace(change, version=version)
 
 
 def files_of(changes: Iterable[Change]) -> Iterator[SourceFile]:

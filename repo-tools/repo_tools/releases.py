@@ -8,11 +8,13 @@ agent's own choice. Refuses a version that machines may have in another form, an
 would leave machines nothing to go to.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.catalogue import Catalogue, Identity, identity
@@ -218,7 +220,7 @@ def landings(catalogue: Catalogue, update: Update, now: datetime) -> tuple[Landi
         version = outcome.update.version if isinstance(outcome, Chosen) else None
         at = None if isinstance(outcome, Chosen) else outcome.ready_at
         if found and version is not None and found[-1].version == version:
-            found[-1] = replace(found[-1], end=end)
+            found[-1] = dataclasses.replace(found[-1], end=end)
         else:
             found.append(Landing(first=first, end=end, version=version, at=at))
     return tuple(found)

@@ -3,10 +3,10 @@
 import random
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.changes import Change, SetMaxVersion

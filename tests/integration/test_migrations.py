@@ -2,11 +2,11 @@
 
 import re
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.draft import read_catalogue

@@ -7,11 +7,11 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.catalogue import Catalogue, serialise_catalogue

@@ -1,9 +1,9 @@
 """`updog auto`: one run of the timer, by the settings: check, install, restart in time."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 from semver import Version
 
@@ -33,8 +33,7 @@ from updog.windows import open_windows
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to: in a word, in a sentence, and the version that the next boot enters."""
 
     word: str

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import click
+import msgspec
 import structlog
 from semver import Version
 
@@ -42,8 +42,7 @@ class VersionType(click.ParamType[Version]):
             self.fail(str(err), param, ctx)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The manifest, the verdicts on its updates, and what follows from them."""
 
     manifest: Manifest

@@ -2,9 +2,11 @@
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import asdict
 
 from signpost.commandline import shared_options
 from updog.commands.output import print_json, print_result, wants_json
@@ -50,6 +52,8 @@ def _plain(value: Any) -> Any:
             return [_plain(inner) for inner in value]
         case Path() | VersionLock():
             return str(value)
+        case msgspec.Struct():
+            return _plain(asdict(value))
         case _:
             return value
 

@@ -1,7 +1,8 @@
 """`updog end-trial`: the deadline of a boot on trial."""
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from signpost import disk as boot_disk
 from signpost.state import BootState, active_set

@@ -1,10 +1,10 @@
 """`updog health-check`: is the running system healthy?"""
 
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import click
 import structlog
+from msgspec.structs import asdict, replace
 
 from signpost import disk as boot_disk
 from signpost.errors import SignpostError

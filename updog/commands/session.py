@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from updog.commands.output import NOTHING_CHANGED, leaving
 from updog.commands.settings import (
@@ -35,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One run that may change things: it holds the lock and can reach the repository."""
 
     machine: Machine

@@ -1,11 +1,11 @@
 """`repo-tools playground boot`: one reset of the machine, told as it happens."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import assert_never
 
 import click
+import msgspec
 
 from repo_tools.jsonoutput import print_json, wants_json
 from repo_tools.options import print_line
@@ -45,7 +45,10 @@ def command(directory: Path) -> None:
 def _boot(playground: Playground) -> None:
     if wants_json():
         print_json(
-            [{"event": type(event).__name__, **asdict(event)} for event in reset(playground)]
+            [
+                {"event": type(event).__name__, **msgspec.to_builtins(event)}
+                for event in reset(playground)
+            ]
         )
         return
     click.echo(f"Reset of {playground.directory.name} (simulated)")

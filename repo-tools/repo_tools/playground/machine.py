@@ -12,11 +12,12 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools import ext4, filesystems, vouching

@@ -6,12 +6,12 @@ it knows no field of ours and demands all of its own.
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from semver import Version
 
 from repo_tools.catalogue import Catalogue, identity, parse_catalogue, serialise_catalogue

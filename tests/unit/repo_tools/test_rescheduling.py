@@ -3,12 +3,12 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from repo_tools.errors import RepoToolsError
 from repo_tools.rescheduling import (

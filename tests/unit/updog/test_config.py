@@ -1,16 +1,16 @@
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 
 from signpost.sets import SetName
 from updog.config import Config, DiskSettings, NetworkSettings, Paths, RebootSettings, load_config
 from updog.errors import ConfigError
 from updog.health import Limits
-from updog.versions import LATEST, VersionLock, parse_version_lock
+from updog.versions import LATEST, parse_version_lock
 
 MINIMAL = """\
 metadata_base_url = "https://updates.example/metadata"
@@ -356,11 +356,11 @@ def test_an_address_that_file_names_cannot_be_put_behind_is_refused(
 def settings(shape: type, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield (table, setting) for everything that a configuration may hold."""
     hints = get_type_hints(shape)
-    for each in dataclasses.fields(shape):
+    for each in msgspec.structs.fields(shape):
         inner = hints[each.name]
-        if get_origin(inner) is tuple and dataclasses.is_dataclass(get_args(inner)[0]):
+        if get_origin(inner) is tuple and issubclass(get_args(inner)[0], msgspec.Struct):
             inner = get_args(inner)[0]
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not VersionLock:
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             yield from settings(inner, each.name)
         else:
             yield prefix, each.name

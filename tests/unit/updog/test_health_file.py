@@ -1,9 +1,9 @@
 """What a boot told of its health outlives it, and never decides about another one."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from signpost.sets import SetName
 from tests.unit.updog.test_health import FAILED, a_record

@@ -6,7 +6,6 @@ import re
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signpost.disk import Window
 from tests.helpers.loop_device import failing_device, loop_device
