@@ -61,36 +61,54 @@ def _make_options() -> list[click.Option]:
     ]
 
 
+class _FetchingCommand(LazyCommand):
+    """A command that loads what fetches."""
+
+    def load(self) -> click.Command:
+        """Import the command, after what it fetches with."""
+        # Here few calls are nested. Deeper down, where its users would load it, the calls by which
+        # urllib3's expressions are compiled cross the end of a chunk of the interpreter's stack,
+        # and each time one is mapped or unmapped: a tenth of what `updog check-update` takes.
+        import updog.metadata  # noqa: F401, PLC0415 -- slow, and other commands need none of it
+
+        return super().load()
+
+
 def _lazy(module: str, summary: str, *, attribute: str | None = None) -> LazyCommand:
     return LazyCommand(
         module=f"updog.commands.{module}", attribute=attribute or module, summary=summary
     )
 
 
+def _fetching(module: str, summary: str, *, hidden: bool = False) -> LazyCommand:
+    return _FetchingCommand(
+        module=f"updog.commands.{module}", attribute=module, summary=summary, hidden=hidden
+    )
+
+
 _COMMANDS: Final = {
-    "check-update": _lazy("check_update", "Say whether there is an update for this machine."),
-    "update": _lazy("update", "Fetch, install, prove and activate an update."),
-    "prepare": _lazy("prepare", "Fetch and verify an update without touching the disk."),
-    "update-image": _lazy("update_image", "Install and prove an update, but do not activate it."),
-    "update-apply": _lazy("update_apply", "Let the next boot try what was installed."),
-    "update-revert": _lazy("update_revert", "Take an activated update back before it is booted."),
+    "check-update": _fetching("check_update", "Say whether there is an update for this machine."),
+    "update": _fetching("update", "Fetch, install, prove and activate an update."),
+    "prepare": _fetching("prepare", "Fetch and verify an update without touching the disk."),
+    "update-image": _fetching(
+        "update_image", "Install and prove an update, but do not activate it."
+    ),
+    "update-apply": _fetching("update_apply", "Let the next boot try what was installed."),
+    "update-revert": _fetching(
+        "update_revert", "Take an activated update back before it is booted."
+    ),
     "verify": _lazy("verify", "Read sets back and compare them with what was installed."),
     "status": _lazy("status", "Say what runs, what is staged and what boots next."),
-    "explain": _lazy("explain", "Say of every update why it is, or is not, taken, and when."),
+    "explain": _fetching("explain", "Say of every update why it is, or is not, taken, and when."),
     "history": _lazy("history", "Say what happened to this machine."),
-    "auto": _lazy("auto", "Update and restart as the settings say: what updog.timer runs."),
+    "auto": _fetching("auto", "Update and restart as the settings say: what updog.timer runs."),
     "hold": _lazy("hold", "Hold updates back."),
     "release": _lazy("hold", "Let updates go that are on hold.", attribute="release"),
     "health-check": _lazy("health_check", "Run the health checks of this system."),
     "end-trial": _lazy("end_trial", "End a boot on trial whose time is over."),
     "migrations": _lazy("migrations", "Prove the kept migrations again, without a network."),
     "config": _lazy("config", "Print the settings in force."),
-    "whats": LazyCommand(
-        module="updog.commands.check_update",
-        attribute="check_update",
-        summary="The same as check-update.",
-        hidden=True,
-    ),
+    "whats": _fetching("check_update", "The same as check-update.", hidden=True),
 }
 
 
