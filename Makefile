@@ -76,11 +76,9 @@ FUZZ_SECONDS ?= 60
 fuzz: setup  ## hostile partition tables for FUZZ_SECONDS
 	$(BIN)/python -m tests.crash.fuzz $(FUZZ_SECONDS)
 
-# Where the benchmarks look for the commands that they measure.
-MACHINE := build/machine
 .PHONY: bench
 bench: setup  ## measure what docs/performance.md states, as root, in a quarter of an hour
-	@scripts/setup-bench "$(VENV)" "$(MACHINE)"
+	@scripts/setup-bench "$(VENV)" build/machine
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.check_update
 	$(BIN)/python -m benchmarks.simulate

@@ -5,6 +5,7 @@ Python's hashlib, in twice the time: a machine of another kind, or one that has 
 wheel of Python alone.
 """
 
+import os
 import platform
 import shlex
 import subprocess
@@ -58,7 +59,7 @@ _TO_TAG = str.maketrans("-.", "__")
 
 
 def _compile(source: Path, module: Path) -> None:
-    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     include = sysconfig.get_paths()["include"]
     # Under a name of its own first, which git ignores too: a process may have the old one mapped.
     fresh = module.with_suffix(".new.so")
