@@ -163,15 +163,16 @@ def show_nearness(bench: Bench, codec: Codec, own: Sequence[Taken], rounds: int)
     print(f"  whole / (slowest stage + reading back): {ratio:.2f}, bar 1.5 {verdict(ratio, 1.5)}")
 
 
-def measure_memory(place: Path) -> None:
-    """Print the peak memory for images of several sizes."""
+def measure_memory(place: Path, rounds: int) -> None:
+    """Print the peak memory for images of several sizes, medians of some runs."""
     peaks: dict[Codec, list[float]] = {codec: [] for codec in VERSIONS}
     for size_mib in SIZES_MIB:
         with tempfile.TemporaryDirectory(dir=place) as directory:
             publish(Path(directory), size_mib)
             with a_bench(Path(directory), Path(directory), size_mib) as bench:
                 for codec, seen in peaks.items():
-                    seen.append(run_updog(bench, codec).peak_mib)
+                    peaks_mib = [run_updog(bench, codec).peak_mib for _ in range(rounds)]
+                    seen.append(statistics.median(peaks_mib))
     sizes = ", ".join(map(str, SIZES_MIB))
     for codec, seen in peaks.items():
         spread = max(seen) / min(seen) - 1
@@ -225,7 +226,7 @@ def main() -> None:
                     drawn.setdefault(codec, taken)
     if not chosen.no_memory:
         print("peak memory of updog update-image")
-        measure_memory(DISK)
+        measure_memory(DISK, chosen.rounds)
     if chosen.picture:
         from benchmarks.picture import draw  # noqa: PLC0415 -- needs matplotlib, the rest does not
 
