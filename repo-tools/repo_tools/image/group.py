@@ -1,29 +1,16 @@
 """`repo-tools image`: the list of its commands."""
 
-from typing import Final
-
-import click
-
-from repo_tools.jsonoutput import make_options
-from signpost.commandline import LazyCommand, SharingGroup
+from repo_tools.groups import group_of
 
 
-def _lazy(module: str, summary: str) -> LazyCommand:
-    return LazyCommand(module=f"repo_tools.image.{module}", attribute="command", summary=summary)
-
-
-_COMMANDS: Final = {
-    "build": _lazy("build", "Make root, hash and boot image from directory trees."),
-    "disk": _lazy("disk", "Lay out a whole disk, and fill set A."),
-    "inspect": _lazy("inspect", "Show what is in an image or a disk."),
-    "stage1": _lazy("stage1", "Make the boot loader that chooses a set by signpost's rule."),
-}
-
-
-@click.group(
-    cls=SharingGroup,
-    make_options=make_options,
-    lazy=_COMMANDS,
+@group_of(
+    "repo_tools.image",
+    {
+        "build": "Make root, hash and boot image from directory trees.",
+        "disk": "Lay out a whole disk, and fill set A.",
+        "inspect": "Show what is in an image or a disk.",
+        "stage1": "Make the boot loader that chooses a set by signpost's rule.",
+    },
     epilog="""\b
 Examples:
   repo-tools image build root-tree --kernel vmlinuz --initrd initrd.img images

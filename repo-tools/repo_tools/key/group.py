@@ -1,27 +1,14 @@
 """`repo-tools key`: the list of its commands."""
 
-from typing import Final
-
-import click
-
-from repo_tools.jsonoutput import make_options
-from signpost.commandline import LazyCommand, SharingGroup
+from repo_tools.groups import group_of
 
 
-def _lazy(module: str, summary: str) -> LazyCommand:
-    return LazyCommand(module=f"repo_tools.key.{module}", attribute="command", summary=summary)
-
-
-_COMMANDS: Final = {
-    "generate": _lazy("generate", "Make private keys, encrypted with a passphrase."),
-    "list": _lazy("list", "Show the keys of a publisher, or any others."),
-}
-
-
-@click.group(
-    cls=SharingGroup,
-    make_options=make_options,
-    lazy=_COMMANDS,
+@group_of(
+    "repo_tools.key",
+    {
+        "generate": "Make private keys, encrypted with a passphrase.",
+        "list": "Show the keys of a publisher, or any others.",
+    },
     epilog="""\b
 Examples:
   repo-tools key generate keys/ann.pem

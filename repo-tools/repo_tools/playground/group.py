@@ -1,33 +1,18 @@
 """`repo-tools playground`: the list of its commands."""
 
-from typing import Final
-
-import click
-
-from repo_tools.jsonoutput import make_options
-from signpost.commandline import LazyCommand, SharingGroup
+from repo_tools.groups import group_of
 
 
-def _lazy(module: str, summary: str) -> LazyCommand:
-    return LazyCommand(
-        module=f"repo_tools.playground.{module}", attribute="command", summary=summary
-    )
-
-
-_COMMANDS: Final = {
-    "create": _lazy("create", "Make a machine, and a publisher with releases for it."),
-    "serve": _lazy("serve", "Serve the publisher's repository on loopback."),
-    "boot": _lazy("boot", "Reset the machine and let it boot (simulated)."),
-    "status": _lazy("status", "Show what runs and what is published."),
-    "release": _lazy("release", "Build and publish one more release."),
-    "max-version": _lazy("max_version", "Say how far up machines may go."),
-}
-
-
-@click.group(
-    cls=SharingGroup,
-    make_options=make_options,
-    lazy=_COMMANDS,
+@group_of(
+    "repo_tools.playground",
+    {
+        "create": "Make a machine, and a publisher with releases for it.",
+        "serve": "Serve the publisher's repository on loopback.",
+        "boot": "Reset the machine and let it boot (simulated).",
+        "status": "Show what runs and what is published.",
+        "release": "Build and publish one more release.",
+        "max-version": "Say how far up machines may go.",
+    },
     epilog="""\b
 Examples:
   repo-tools playground create

@@ -1,29 +1,16 @@
 """`repo-tools release`: the list of its commands."""
 
-from typing import Final
-
-import click
-
-from repo_tools.jsonoutput import make_options
-from signpost.commandline import LazyCommand, SharingGroup
+from repo_tools.groups import group_of
 
 
-def _lazy(module: str, summary: str) -> LazyCommand:
-    return LazyCommand(module=f"repo_tools.release.{module}", attribute="command", summary=summary)
-
-
-_COMMANDS: Final = {
-    "add": _lazy("add", "Add a release: three images that belong together."),
-    "withdraw": _lazy("withdraw", "Take a release back; machines that run it move off it."),
-    "list": _lazy("list", "Show what is published, and what waits in the draft."),
-    "discard": _lazy("discard", "Throw the draft away."),
-}
-
-
-@click.group(
-    cls=SharingGroup,
-    make_options=make_options,
-    lazy=_COMMANDS,
+@group_of(
+    "repo_tools.release",
+    {
+        "add": "Add a release: three images that belong together.",
+        "withdraw": "Take a release back; machines that run it move off it.",
+        "list": "Show what is published, and what waits in the draft.",
+        "discard": "Throw the draft away.",
+    },
     epilog="""\b
 Examples:
   repo-tools release add 1.2.0 --variant shop --arch x86_64 --images build --waves default

@@ -1,29 +1,16 @@
 """`repo-tools root`: the list of its commands."""
 
-from typing import Final
-
-import click
-
-from repo_tools.jsonoutput import make_options
-from signpost.commandline import LazyCommand, SharingGroup
+from repo_tools.groups import group_of
 
 
-def _lazy(module: str, summary: str) -> LazyCommand:
-    return LazyCommand(module=f"repo_tools.root.{module}", attribute="command", summary=summary)
-
-
-_COMMANDS: Final = {
-    "create": _lazy("create", "Draft the first root, and a publisher.toml."),
-    "rotate": _lazy("rotate", "Draft the next root: other keys, thresholds, expiry."),
-    "sign": _lazy("sign", "Sign a draft; a complete one is put in place."),
-    "show": _lazy("show", "Show keys, thresholds, expiry, who signed, who is missing."),
-}
-
-
-@click.group(
-    cls=SharingGroup,
-    make_options=make_options,
-    lazy=_COMMANDS,
+@group_of(
+    "repo_tools.root",
+    {
+        "create": "Draft the first root, and a publisher.toml.",
+        "rotate": "Draft the next root: other keys, thresholds, expiry.",
+        "sign": "Sign a draft; a complete one is put in place.",
+        "show": "Show keys, thresholds, expiry, who signed, who is missing.",
+    },
     epilog="""\b
 Examples:
   repo-tools root create --key root=keys/ann.pem --key root=keys/bob.pub \\
