@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Final, Self
 
 import structlog
@@ -51,12 +50,7 @@ class BlockWorkers:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blocks")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Wait for what is being done: nobody may close what a thread still writes to."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._say_if_it_takes_long()

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Final, Self
 
 _WORTH_A_THREAD_BYTES: Final = 64 << 10
@@ -26,12 +25,7 @@ class BackgroundDigests:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
     def update(self, piece: bytes) -> None:

@@ -112,7 +112,7 @@ class SelectingChange(_Change, frozen=True, kw_only=True):
 
     def _apply_to(self, catalogue: Catalogue, update: Update, now: datetime) -> Catalogue:
         """Return the catalogue with one update changed: each kind of change says how."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is applied")
 
 
 class AddRelease(_Change, frozen=True, kw_only=True, tag="add release"):
